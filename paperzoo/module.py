@@ -1,0 +1,55 @@
+"""The base of every paper's LightningModule."""
+
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import torch
+from pytorch_lightning import LightningModule
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+OptimizerFactory = Callable[[Iterable[torch.nn.Parameter]], torch.optim.Optimizer]
+
+
+class PaperModule(LightningModule):
+    """A paper: its model, its loss, its metrics, its figures.
+
+    A subclass declares which batches it `accepts` and which metric is its `objective`, implements Lightning's steps with
+    metrics named `<stage>/<quantity>`, and takes plain values from its config: it never sees the config itself.
+    Random numbers come from torch's global generators, which are seeded for every batch by the data (see `paperzoo.data.base`).
+    """
+
+    accepts: ClassVar[tuple[type, ...]]
+    objective: ClassVar[str]
+    objective_direction: ClassVar[str] = "min"
+
+    @classmethod
+    def check(cls, **arguments: Any) -> Iterator[str]:
+        """Yields what is wrong with these constructor arguments that their types cannot say.
+
+        Each problem starts with the argument's config key: "model.levels=3: ...". Called before anything is built.
+        """
+        return iter(())
+
+    def initialize(self, batch: Any) -> None:
+        """Data-dependent initialisation on one batch, once, before a fresh training (never when resuming)."""
+
+    @property
+    def initial_batch_size(self) -> int:
+        """How many training items `initialize` wants; 0 if there is nothing to initialise."""
+        return 0
+
+    def figures(self, batch: Any) -> "dict[str, Figure]":
+        """The paper's figures by name, drawn with the current weights; `batch` is held-out data on the model's device."""
+        return {}
+
+    def predict_step(self, batch: Any, batch_idx: int) -> dict[str, Tensor]:
+        """Columns of the prediction table: for each name one value (or one row of values) an item of the batch."""
+        raise NotImplementedError(f"{type(self).__name__} has no predictions")
+
+    def write_predictions(self, batch: Any, folder: Path) -> list[Path]:
+        """Writes what `mode=predict` gives beside the table (samples, ...); `batch` is real data. Returns the files written."""
+        return []
