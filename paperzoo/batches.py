@@ -28,5 +28,3 @@ class AttributedImages(NamedTuple):
 
     image: UInt8[Tensor, "batch channel height width"]
     attributes: Bool[Tensor, "batch attribute"]
-
-

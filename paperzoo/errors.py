@@ -1,6 +1,4 @@
-"""The one exception for a user's mistake: its message says what is wrong and what to do; the command line shows no traceback for it."""
-
-from collections.abc import Iterable
+"""The one exception for a user's mistake: it says what is wrong and what to do, and is shown without a traceback."""
 
 
 class UserError(Exception):
@@ -13,7 +11,3 @@ class UserError(Exception):
     def __init__(self, *problems: str) -> None:
         super().__init__("\n".join(problems))
         self.problems = problems
-
-    @classmethod
-    def from_all(cls, problems: Iterable[str]) -> "UserError":
-        return cls(*problems)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
 from pytorch_lightning import LightningModule
@@ -12,19 +12,20 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 OptimizerFactory = Callable[[Iterable[torch.nn.Parameter]], torch.optim.Optimizer]
+Direction = Literal["min", "max"]
 
 
 class PaperModule(LightningModule):
     """A paper: its model, its loss, its metrics, its figures.
 
-    A subclass declares which batches it `accepts` and which metric is its `objective`, implements Lightning's steps with
-    metrics named `<stage>/<quantity>`, and takes plain values from its config: it never sees the config itself.
-    Random numbers come from torch's global generators, which are seeded for every batch by the data (see `paperzoo.data.base`).
+    A subclass declares which batches it `accepts` and which metric is its `objective`, implements Lightning's steps
+    with metrics named `<stage>/<quantity>`, and takes plain values from its config: it never sees the config itself.
+    Random numbers come from torch's global generators, which the data seeds for every batch (see `paperzoo.data.base`).
     """
 
     accepts: ClassVar[tuple[type, ...]]
     objective: ClassVar[str]
-    objective_direction: ClassVar[str] = "min"
+    objective_direction: ClassVar[Direction] = "min"
 
     @classmethod
     def check(cls, **arguments: Any) -> Iterator[str]:
@@ -43,7 +44,7 @@ class PaperModule(LightningModule):
         return 0
 
     def figures(self, batch: Any) -> "dict[str, Figure]":
-        """The paper's figures by name, drawn with the current weights; `batch` is held-out data on the model's device."""
+        """The paper's figures by name, drawn with the current weights; `batch` is held-out data on its device."""
         return {}
 
     def predict_step(self, batch: Any, batch_idx: int) -> dict[str, Tensor]:
@@ -51,5 +52,5 @@ class PaperModule(LightningModule):
         raise NotImplementedError(f"{type(self).__name__} has no predictions")
 
     def write_predictions(self, batch: Any, folder: Path) -> list[Path]:
-        """Writes what `mode=predict` gives beside the table (samples, ...); `batch` is real data. Returns the files written."""
+        """Writes what `mode=predict` gives beside the table (samples, ...); `batch` is real data. Returns the files."""
         return []

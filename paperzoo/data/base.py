@@ -9,9 +9,12 @@ from collections.abc import Iterator
 from typing import Any, ClassVar
 
 import torch
+from jaxtyping import Int64
 from pytorch_lightning import LightningDataModule
 from torch import Tensor
-from torch.utils.data import Sampler
+from torch.utils.data import DataLoader, Sampler
+
+from paperzoo.errors import UserError
 
 STAGES = ("train", "val", "test", "predict")
 
@@ -46,26 +49,26 @@ class PaperData(LightningDataModule):
 
     @classmethod
     def check(cls, **arguments: Any) -> Iterator[str]:
-        """Yields what is wrong with these constructor arguments that their types cannot say (missing files, combinations).
+        """Yields what is wrong with these constructor arguments that types cannot say (missing files, combinations).
 
         Cheap: called before anything is built, never touches the network, prepares nothing.
         """
         return iter(())
 
     def initial_batch(self, size: int) -> Any:
-        """The first `size` training items of epoch 0, augmented as in training: the same on every rank and in every run of this seed."""
+        """The first `size` training items of epoch 0, augmented as in training: the same on every rank."""
         raise NotImplementedError(f"{type(self).__name__} has no initial_batch")
 
     def item_names(self) -> list[str]:
-        """A name for each item of the prediction set, in the order in which `predict_dataloader` gives them (a file name, or an index)."""
+        """A name (a file name, or an index) for each item that `predict_dataloader` gives, in its order."""
         raise NotImplementedError(f"{type(self).__name__} has no item_names")
 
     def augment(self, batch: Any) -> Any:
-        """Augments a whole training batch on the model's device; draws from torch's global generators, seeded for this batch."""
+        """Augments a whole training batch on the model's device, from torch's global generators, seeded for it."""
         return batch
 
     def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
-        """Seeds torch for this batch: augmentation, dequantisation and dropout become functions of (seed, stage, epoch, rank, position)."""
+        """Seeds torch for this batch: randomness becomes a function of the seed and the place in the run."""
         torch.manual_seed(stream_seed(self.seed, *self._place_in_run()))
         return batch
 
@@ -74,18 +77,28 @@ class PaperData(LightningDataModule):
         return self.augment(batch) if self.trainer.training else batch
 
     def _place_in_run(self) -> tuple[str | int, ...]:
-        """(stage, epoch, position, rank) of the batch that is about to be used; evaluation does not depend on the epoch."""
+        """(stage, epoch, position, rank) of the batch that is used next; evaluation does not depend on the epoch."""
         trainer = self.trainer
         assert trainer is not None
+        fit_loop = trainer.fit_loop
         if trainer.training:
-            position = trainer.fit_loop.epoch_loop.batch_progress.current.ready
-            return "train", trainer.current_epoch, position, trainer.global_rank
+            # not trainer.current_epoch: with max_steps it lags behind in a resumed run
+            epoch = _epochs(fit_loop).processed
+            return "train", epoch, fit_loop.epoch_loop.batch_progress.current.ready, trainer.global_rank
+        assert trainer.state.stage is not None
+        stage = trainer.state.stage.value
         loop: Any = {
-            "validate": trainer.fit_loop.epoch_loop.val_loop if trainer.state.fn == "fit" else trainer.validate_loop,
+            "sanity_check": fit_loop.epoch_loop.val_loop,
+            "validate": fit_loop.epoch_loop.val_loop if trainer.state.fn == "fit" else trainer.validate_loop,
             "test": trainer.test_loop,
             "predict": trainer.predict_loop,
-        }[trainer.state.stage.value if trainer.state.stage else "predict"]
-        return trainer.state.stage.value, loop.batch_progress.current.ready, trainer.global_rank  # type: ignore[union-attr]
+        }[stage]
+        return stage, loop.batch_progress.current.ready, trainer.global_rank
+
+
+def _epochs(fit_loop: Any) -> Any:
+    """Lightning's counters of epochs: started, and processed (which the epoch under way is not yet)."""
+    return fit_loop.epoch_progress.current
 
 
 class BatchOrder(Sampler[Tensor]):
@@ -93,12 +106,12 @@ class BatchOrder(Sampler[Tensor]):
 
     Training order is a permutation drawn from (seed, epoch), cut to whole batches and dealt to the ranks in turn;
     evaluation order is 0, 1, 2, ... with nothing dropped and nothing repeated. A resumed training epoch starts at the
-    batch that was next.
+    batch that was next. A single process may train on a set that is smaller than one batch.
 
     Args:
         size: items in the set.
         batch_size: items a batch, on each rank.
-        data: the DataModule, asked for seed, rank and the place in the run; its trainer may be missing (rank 0, epoch 0).
+        data: the DataModule, asked for seed, rank and place in the run; without a trainer it is at the start.
         shuffle: training order instead of evaluation order.
     """
 
@@ -112,11 +125,18 @@ class BatchOrder(Sampler[Tensor]):
 
     def __len__(self) -> int:
         rank, world = self._ranks
-        if self.shuffle:
-            return max(1, self.size // (self.batch_size * world))
-        return len(range(rank * self.batch_size, self.size, self.batch_size * world))
+        if not self.shuffle:
+            return len(range(rank * self.batch_size, self.size, self.batch_size * world))
+        if world == 1:
+            return max(min(self.size, 1), self.size // self.batch_size)
+        if self.size < self.batch_size * world:
+            raise UserError(
+                f"data.batch_size={self.batch_size}: {self.size} training items do not fill a batch on each of "
+                f"{world} devices; choose at most {self.size // world}, or fewer devices"
+            )
+        return self.size // (self.batch_size * world)
 
-    def order(self, epoch: int) -> Tensor:
+    def order(self, epoch: int) -> Int64[Tensor, " size"]:
         """The permutation of the whole set for `epoch`, the same on every rank."""
         generator = torch.Generator().manual_seed(stream_seed(self.data.seed, "order", epoch))
         return torch.randperm(self.size, generator=generator)
@@ -124,10 +144,33 @@ class BatchOrder(Sampler[Tensor]):
     def __iter__(self) -> Iterator[Tensor]:
         rank, world = self._ranks
         if not self.shuffle:
-            return (chunk for chunk in torch.arange(self.size).split(self.batch_size)[rank::world])
-        epoch, start = 0, 0
-        if self.data.trainer is not None:
-            loop = self.data.trainer.fit_loop
-            epoch, start = loop.epoch_progress.current.processed, loop.epoch_loop.batch_progress.current.ready
+            return iter(torch.arange(self.size).split(self.batch_size)[rank::world])
+        epoch, position = self._next_in_run()
         batches = self.order(epoch).split(self.batch_size)[rank::world][: len(self)]
-        return iter(batches[start:])
+        return iter(batches[position:])
+
+    def _next_in_run(self) -> tuple[int, int]:
+        """(epoch, position) of the batch that is trained on next.
+
+        Lightning makes the iterator of a resumed epoch before it brings its own counters up to date, so this reads the
+        counters as they were saved: in the middle of an epoch, or after its last batch, which may or may not have been
+        counted as an epoch yet.
+        """
+        if self.data.trainer is None:
+            return 0, 0
+        epochs = _epochs(self.data.trainer.fit_loop)
+        batches: Any = self.data.trainer.fit_loop.epoch_loop.batch_progress
+        return (epochs.started, 0) if batches.is_last_batch else (epochs.processed, batches.current.processed)
+
+
+class BatchLoader(DataLoader[Any]):
+    """A DataLoader of whole batches in the order of a `BatchOrder`, which also knows where a resumed epoch goes on.
+
+    Lightning takes a loader with these two methods for one that can resume; there is nothing to save.
+    """
+
+    def state_dict(self) -> dict[str, Any]:
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        return None

@@ -1,0 +1,113 @@
+"""The command line. Imports nothing heavier than Hydra, so that help, `--cfg job` and a wrong name answer at once."""
+
+import difflib
+import re
+import secrets
+import sys
+from pathlib import Path
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+
+from paperzoo.errors import UserError
+
+DEFAULT_EXPERIMENT = "glow/digits_laptop"
+EXIT_USER_ERROR = 2
+
+_packaged = Path(__file__).parent / "conf"
+CONFIG_FOLDER = _packaged if _packaged.is_dir() else Path(__file__).parent.parent / "conf"
+
+
+def run_name(experiment: str | None, model: str, data: str) -> str:
+    """The folder of a run below the output root: `<paper>/<preset>`, or `<model>/<data>` without a preset."""
+    return experiment or f"{model}/{data}"
+
+
+def register_resolvers() -> None:
+    """What conf/train.yaml needs to name a run's folder."""
+    OmegaConf.register_resolver(
+        "paperzoo.run_name",
+        lambda *, _root_: run_name(*(_root_.hydra.runtime.choices.get(k) for k in ("experiment", "model", "data"))),
+        replace=True,
+    )
+    OmegaConf.register_resolver("paperzoo.short_id", lambda: secrets.token_hex(2), use_cache=True, replace=True)
+
+
+def complete_arguments(arguments: list[str]) -> list[str]:
+    """Adds what the command line leaves unsaid.
+
+    Nothing chosen: the default experiment. `resume=`: the overrides the run was started with, and its own folder.
+    `checkpoint=`: the model and data it was trained with, unless the command line chooses others.
+
+    Raises:
+        UserError: the run folder or checkpoint is missing or not one of ours.
+    """
+    given = dict(a.split("=", 1) for a in arguments if "=" in a and not a.startswith("-"))
+    if resume := given.get("resume"):
+        from paperzoo.runs import overrides_to_resume
+
+        return overrides_to_resume(Path(resume)) + arguments
+    if checkpoint := given.get("checkpoint"):
+        from paperzoo.runs import overrides_to_reuse
+
+        return overrides_to_reuse(Path(checkpoint), given) + arguments
+    if (experiment := given.get("experiment")) and not any(a.startswith(("--config", "-c")) for a in arguments):
+        _find_presets(experiment.split(","))
+    if not {"experiment", "model", "data"} & given.keys():
+        return [f"experiment={DEFAULT_EXPERIMENT}", *arguments]
+    return arguments
+
+
+def presets() -> list[str]:
+    """The names of all presets: `<paper>/<name>`."""
+    folder = CONFIG_FOLDER / "experiment"
+    return sorted(path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("*.yaml"))
+
+
+def _find_presets(names: list[str]) -> None:
+    known = presets()
+    for name in names:
+        if re.fullmatch(r"[\w/-]+", name) and name not in known and name != "null":
+            close = difflib.get_close_matches(name, known, 3)
+            hint = f"did you mean {' or '.join(close)}?\n" if close else ""
+            raise UserError(f"experiment={name}: there is no such preset; {hint}  presets: {', '.join(known)}")
+
+
+def report_user_error(error: UserError) -> None:
+    """Prints every problem once, on stderr, without a traceback."""
+    for problem in error.problems:
+        print(f"paperzoo: {problem}", file=sys.stderr)
+
+
+@hydra.main(config_path=str(CONFIG_FOLDER), config_name="train")
+def _task(config: DictConfig) -> float | None:
+    from paperzoo.checkpoints import RunStoppedError
+    from paperzoo.run import run
+
+    try:
+        return run(config)
+    except UserError as error:
+        if HydraConfig.get().mode is RunMode.MULTIRUN:
+            raise
+        report_user_error(error)
+        sys.exit(EXIT_USER_ERROR)
+    except RunStoppedError as stop:
+        print(f"paperzoo: {stop}", file=sys.stderr)
+        sys.exit(stop.exit_code)
+
+
+def main() -> None:
+    """Runs what the command line says."""
+    register_resolvers()
+    try:
+        sys.argv[1:] = complete_arguments(sys.argv[1:])
+    except UserError as error:
+        report_user_error(error)
+        sys.exit(EXIT_USER_ERROR)
+    _task()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,67 @@
+"""Random changes of whole batches of uint8 images, on the device they are on, from torch's global generators."""
+
+import torch
+from jaxtyping import Int64, UInt8
+from torch import Tensor
+
+Pixels = UInt8[Tensor, "batch channel height width"]
+
+# Displacements are multiples of 1/256 pixel: with 8 bits for each axis and 8 for the value, bilinear interpolation is
+# exact in float32, so that flooring it gives the same image on every device.
+STEPS_PER_PIXEL = 256
+
+
+def random_shift(image: Pixels, fraction: float) -> Pixels:
+    """Moves each image by up to `fraction` of its size in each axis, evenly distributed, independently for each image.
+
+    Bilinear interpolation, floored; what comes in from outside repeats the nearest edge. This is augmentation level 1
+    of the code of Glow (Kingma & Dhariwal 2018): Keras' `width_shift_range=0.1, height_shift_range=0.1`.
+    """
+    batch, _, height, width = image.shape
+    reach = STEPS_PER_PIXEL * fraction * torch.tensor([[height], [width]], device=image.device)
+    steps = ((2 * torch.rand(2, batch, device=image.device) - 1) * reach).trunc().long()
+    return shift(image, steps[0], steps[1])
+
+
+def shift(image: Pixels, down: Int64[Tensor, " batch"], right: Int64[Tensor, " batch"]) -> Pixels:
+    """Each image moved down and to the right by so many 1/256 of a pixel; see `random_shift`."""
+    _, _, height, width = image.shape
+    top, left = -down, -right
+    whole_top, whole_left = top // STEPS_PER_PIXEL, left // STEPS_PER_PIXEL
+    pixels = windows(image, whole_top, whole_left, height + 1, width + 1).float()
+    pixels = _blend(pixels[:, :, :-1], pixels[:, :, 1:], top - STEPS_PER_PIXEL * whole_top)
+    pixels = _blend(pixels[..., :-1], pixels[..., 1:], left - STEPS_PER_PIXEL * whole_left)
+    return pixels.byte().contiguous()
+
+
+def _blend(near: Tensor, far: Tensor, steps: Tensor) -> Tensor:
+    # in place: twice as fast on a CPU as torch.lerp
+    return far.sub(near).mul_(steps[:, None, None, None] / STEPS_PER_PIXEL).add_(near)
+
+
+def random_flip(image: Pixels) -> Pixels:
+    """Mirrors each image, left to right, with probability 1/2."""
+    mirrored = torch.rand(len(image), device=image.device) < 0.5
+    return torch.where(mirrored[:, None, None, None], image.flip(-1), image)
+
+
+def random_crop(image: Pixels, height: int, width: int) -> Pixels:
+    """A window of `height` x `width` of each image, each possible place equally likely."""
+    room = torch.tensor([[image.shape[2] - height], [image.shape[3] - width]], device=image.device)
+    corner = (torch.rand(2, len(image), device=image.device) * (room + 1)).long().minimum(room)
+    return windows(image, corner[0], corner[1], height, width).contiguous()
+
+
+def windows(
+    image: Pixels, top: Int64[Tensor, " batch"], left: Int64[Tensor, " batch"], height: int, width: int
+) -> UInt8[Tensor, "batch channel _ _"]:
+    """Each image's window of `height` x `width` with its own corner; pixels outside the image repeat its edge."""
+    batch, channels, rows, columns = image.shape
+    plane = torch.arange(batch * channels, device=image.device).view(batch, channels, 1)
+    row = (top[:, None] + torch.arange(height, device=image.device)).clamp(0, rows - 1)
+    column = (left[:, None] + torch.arange(width, device=image.device)).clamp(0, columns - 1)
+    # whole rows, then whole columns of the transposed image: many times faster than indexing pixels
+    picked = image.reshape(-1, columns).index_select(0, (plane * rows + row[:, None]).flatten())
+    picked = picked.view(batch, channels, height, columns).transpose(2, 3).reshape(-1, height)
+    picked = picked.index_select(0, (plane * columns + column[:, None]).flatten())
+    return picked.view(batch, channels, width, height).transpose(2, 3)

@@ -1,0 +1,145 @@
+"""The small labelled image sets that torchvision also offers: MNIST, Fashion-MNIST, CIFAR-10, CIFAR-100, SVHN.
+
+Files, addresses and checksums are the official ones, taken from torchvision's own classes.
+"""
+
+import gzip
+import pickle
+from functools import partial
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torchvision import datasets
+
+from paperzoo.batches import LabelledImages
+from paperzoo.data.cache import ArrayWriter
+from paperzoo.data.downloads import Source, reading, tar_files
+from paperzoo.data.image_set import ImageSet
+from paperzoo.data.images import ImageData
+from paperzoo.errors import UserError
+
+
+def convert_idx(files: Path, writer: ArrayWriter) -> None:
+    """MNIST's format: big-endian sizes, then bytes."""
+    for part, prefix in (("train", "train"), ("test", "t10k")):
+        images = _read_idx(files / f"{prefix}-images-idx3-ubyte.gz", axes=3)
+        labels = _read_idx(files / f"{prefix}-labels-idx1-ubyte.gz", axes=1)
+        writer.append(f"{part}_images", images[:, None])
+        writer.append(f"{part}_labels", labels.astype(np.int64))
+
+
+def _read_idx(path: Path, axes: int) -> np.ndarray:
+    with reading(path), gzip.open(path) as stream:
+        content = stream.read()
+    header = np.frombuffer(content[: 4 * (axes + 1)], dtype=">u4")
+    values = np.frombuffer(content[4 * (axes + 1) :], dtype=np.uint8)
+    unsigned_bytes = 8
+    if len(header) != axes + 1 or header[0] != 256 * unsigned_bytes + axes or values.size != np.prod(header[1:]):
+        raise UserError(f"{path}: not an idx file of {axes} axes, or cut short; delete it and fetch it again")
+    return values.reshape(header[1:])
+
+
+def convert_cifar(files: Path, writer: ArrayWriter, archive: str, label_key: str, parts: dict[str, list[str]]) -> None:
+    """CIFAR's format: a tar.gz of pickled batches, each with rows of 3072 values (planes of red, green, blue)."""
+    path = files / archive
+    wanted = {name for names in parts.values() for name in names}
+    found = {}
+    for name, content in tar_files(path):
+        if (short := name.rsplit("/", 1)[-1]) in wanted:
+            found[short] = _NumpyUnpickler(BytesIO(content), encoding="bytes").load()
+    if absent := sorted(wanted - found.keys()):
+        raise UserError(f"{path}: lacks {', '.join(absent)}; it is not the official archive")
+    for part, names in parts.items():
+        for name in names:
+            writer.append(f"{part}_images", found[name][b"data"].reshape(-1, 3, 32, 32))
+            writer.append(f"{part}_labels", np.array(found[name][label_key.encode()], dtype=np.int64))
+
+
+class _NumpyUnpickler(pickle.Unpickler):
+    """Builds arrays and plain values only: a second lock behind the checksum of the archive."""
+
+    allowed = {("_codecs", "encode"), ("numpy", "ndarray"), ("numpy", "dtype")} | {
+        (f"numpy.{core}.multiarray", "_reconstruct") for core in ("core", "_core")
+    }
+
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) not in self.allowed:
+            raise UserError(f"refused to unpickle {module}.{name}: not part of an official CIFAR batch")
+        return super().find_class(module, name)
+
+
+def convert_svhn(files: Path, writer: ArrayWriter) -> None:
+    """SVHN's format: MATLAB files; the digit 0 has the label 10 there and 0 here."""
+    from scipy.io import loadmat  # type: ignore[import-untyped]
+    from scipy.io.matlab import MatReadError  # type: ignore[import-untyped]
+
+    for part in ("train", "test"):
+        path = files / f"{part}_32x32.mat"
+        try:
+            with reading(path):
+                content = loadmat(path, variable_names=["X", "y"])
+            images, labels = content["X"], content["y"].flatten()
+        except (MatReadError, ValueError, TypeError, KeyError, OSError) as error:
+            raise UserError(f"{path}: not a readable MATLAB file ({error}); delete it and fetch it again") from error
+        writer.append(f"{part}_images", images.transpose(3, 2, 0, 1))
+        writer.append(f"{part}_labels", labels.astype(np.int64) % 10)
+
+
+def _idx_sources(dataset: type[datasets.MNIST]) -> tuple[Source, ...]:
+    return tuple(
+        Source(file, tuple(mirror + file for mirror in dataset.mirrors), f"md5:{md5}")
+        for file, md5 in dataset.resources
+    )
+
+
+def _cifar(name: str, num_classes: int, label_key: str, dataset: type[datasets.CIFAR10]) -> ImageSet:
+    parts = {"train": [file for file, _ in dataset.train_list], "test": [file for file, _ in dataset.test_list]}
+    convert = partial(convert_cifar, archive=dataset.filename, label_key=label_key, parts=parts)
+    source = Source(dataset.filename, (dataset.url,), f"md5:{dataset.tgz_md5}")
+    return ImageSet(name, (3, 32, 32), convert, num_classes, (source,))
+
+
+class Mnist(ImageData):
+    """MNIST (LeCun et al. 1998): handwritten digits, 28 x 28 grey, 60,000 / 10,000."""
+
+    yields = LabelledImages
+    image_set = ImageSet("mnist", (1, 28, 28), convert_idx, 10, _idx_sources(datasets.MNIST))
+
+
+class FashionMnist(ImageData):
+    """Fashion-MNIST (Xiao et al. 2017): pieces of clothing, 28 x 28 grey, 60,000 / 10,000."""
+
+    yields = LabelledImages
+    image_set = ImageSet("fashion_mnist", (1, 28, 28), convert_idx, 10, _idx_sources(datasets.FashionMNIST))
+
+
+class Cifar10(ImageData):
+    """CIFAR-10 (Krizhevsky 2009): objects of 10 classes, 32 x 32, 50,000 / 10,000."""
+
+    yields = LabelledImages
+    image_set = _cifar("cifar10", 10, "labels", datasets.CIFAR10)
+
+
+class Cifar100(ImageData):
+    """CIFAR-100 (Krizhevsky 2009): objects of 100 (fine) classes, 32 x 32, 50,000 / 10,000."""
+
+    yields = LabelledImages
+    image_set = _cifar("cifar100", 100, "fine_labels", datasets.CIFAR100)
+
+
+class Svhn(ImageData):
+    """SVHN, cropped digits (Netzer et al. 2011): house numbers, 32 x 32, 73,257 / 26,032 (without the extra images)."""
+
+    yields = LabelledImages
+    image_set = ImageSet(
+        "svhn",
+        (3, 32, 32),
+        convert_svhn,
+        10,
+        tuple(
+            Source(file, (url,), f"md5:{md5}")
+            for url, file, md5 in (datasets.SVHN.split_list[part] for part in ("train", "test"))
+        ),
+    )

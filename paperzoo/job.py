@@ -1,0 +1,193 @@
+"""What a run is, settled and checked before anything is built."""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+
+from paperzoo import config as configs
+from paperzoo import runs
+from paperzoo.data.base import PaperData
+from paperzoo.errors import UserError
+from paperzoo.module import PaperModule
+from paperzoo.reporting import results
+from paperzoo.reporting.callbacks import SUPPLIED as SUPPLIED_TO_CALLBACKS
+from paperzoo.reporting.loggers import SUPPLIED as SUPPLIED_TO_LOGGERS
+
+T = TypeVar("T")
+
+MODES = ("train", "test", "predict")
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run, settled: everything that the command line and the config files say about it.
+
+    Attributes:
+        settings: the whole resolved config, plain values.
+        choices: the option chosen in each config group (`{"model": "glow", "data": "cifar10", ...}`).
+        overrides: what was typed on the command line.
+        folder: where everything the run writes goes.
+    """
+
+    settings: dict[str, Any]
+    choices: dict[str, str | None]
+    overrides: list[str]
+    folder: Path
+
+    @property
+    def name(self) -> str:
+        return self.choices.get("experiment") or f"{self.choices['model']}/{self.choices['data']}"
+
+
+def settle(config: DictConfig) -> Job:
+    """Resolves the config; for `checkpoint=` its model and data are those of the checkpoint but for what was typed now.
+
+    Raises:
+        UserError: values missing or not resolvable; the checkpoint is of another model.
+    """
+    if problems := configs.missing_or_unresolvable(config):
+        raise UserError(*problems)
+    hydra_config = HydraConfig.get()
+    choices = {
+        group: option for group, option in hydra_config.runtime.choices.items() if not group.startswith("hydra/")
+    }
+    overrides = list(hydra_config.overrides.task)
+    settings = configs.plain(config)
+    if settings["checkpoint"] and settings["mode"] != "train":
+        provenance = runs.read_provenance(runs.find_checkpoint(Path(settings["checkpoint"])))
+        tied_to_data = re.findall(r"\$\{data\.(\w+)\}", OmegaConf.to_yaml(config.model))
+        settings = adopt(settings, choices, overrides, provenance, tied_to_data)
+    return Job(settings, choices, overrides, Path(hydra_config.runtime.output_dir))
+
+
+def adopt(
+    settings: dict[str, Any],
+    choices: Mapping[str, str | None],
+    overrides: list[str],
+    provenance: dict[str, Any],
+    tied_to_data: list[str],
+) -> dict[str, Any]:
+    """`settings` with the model, and unless other data was chosen the data, that a checkpoint was trained with.
+
+    What was typed for this run stays. With other data, the values that the model takes from its data (`tied_to_data`,
+    such as image_shape) are those the model was trained with, so that the new data comes in the shape the model knows.
+
+    Raises:
+        UserError: another model was chosen than the checkpoint's.
+    """
+    saved, trained_on = provenance["config"], provenance["choices"]
+    if choices["model"] != trained_on["model"]:
+        raise UserError(
+            f"checkpoint={settings['checkpoint']}: holds model '{trained_on['model']}', not '{choices['model']}'"
+        )
+    typed = {override.lstrip("+~").split("=")[0] for override in overrides}
+
+    def overlay(section: str) -> dict[str, Any]:
+        result = OmegaConf.create({section: saved[section]})
+        now = OmegaConf.create({section: settings[section]})
+        for key in sorted(typed | runs.VOLATILE):
+            if key.startswith(f"{section}.") and OmegaConf.select(now, key) is not None:
+                OmegaConf.update(result, key, OmegaConf.select(now, key))
+        return configs.plain(result)[section]
+
+    adopted = {**settings, "model": overlay("model"), "published": saved["published"], "measured": saved["measured"]}
+    if choices["data"] == trained_on["data"]:
+        adopted["data"] = overlay("data")
+    else:
+        tied = {k: saved["data"][k] for k in tied_to_data if k in settings["data"] and f"data.{k}" not in typed}
+        adopted["data"] = {**settings["data"], **tied}
+    return adopted
+
+
+def check(job: Job) -> None:
+    """Finds everything that can be known to be wrong before anything is built.
+
+    Raises:
+        UserError: with all problems together.
+    """
+    settings = job.settings
+    problems = [*_run_problems(settings), *results.problems(settings["published"], settings["measured"])]
+    for section in ("model", "data", "trainer"):
+        if not isinstance(settings.get(section), dict) or "_target_" not in settings[section]:
+            problems.append(f"{section}: no {section} is configured; choose one with {section}=...")
+            continue
+        problems += configs.target_problems(settings[section], section)
+        base = {"model": PaperModule, "data": PaperData}.get(section)
+        if base and not problems and _class_of(settings[section], base) is None:
+            problems.append(f"{section}._target_={settings[section]['_target_']}: is not a {base.__name__}")
+    for group, supplied in (("callbacks", SUPPLIED_TO_CALLBACKS), ("logger", SUPPLIED_TO_LOGGERS)):
+        for name, node in (settings[group] or {}).items():
+            problems += configs.target_problems(node, f"{group}.{name}", supplied)
+    problems += _pair_problems(job)
+    if settings["resume"] and (saved := runs.saved_settings(job.folder)):
+        changed = runs.differences(saved, settings)
+        problems += [
+            f"resume={settings['resume']}: this is not the run that was started; {change}" for change in changed
+        ]
+    if problems:
+        raise UserError(*dict.fromkeys(problems))
+
+
+def _run_problems(settings: dict[str, Any]) -> Iterator[str]:
+    mode, seed = settings["mode"], settings["seed"]
+    if mode not in MODES:
+        yield f"mode={mode}: should be one of {', '.join(MODES)}"
+    if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**32:
+        yield f"seed={seed}: should be a whole number from 0 to 4294967295"
+    if mode in ("test", "predict") and not settings["checkpoint"]:
+        yield f"mode={mode} needs a trained model: checkpoint=<run folder or .ckpt file>"
+    if mode == "train" and settings["checkpoint"]:
+        yield "checkpoint= goes with mode=test or mode=predict; to continue a run: resume=<run folder>"
+    if settings["resume"] and mode != "train":
+        yield f"resume= continues a training; with mode={mode} use checkpoint="
+    known = {
+        "mode",
+        "seed",
+        "resume",
+        "checkpoint",
+        "optimize",
+        "optimize_direction",
+        "data_root",
+        "output_root",
+        "published",
+        "measured",
+    }
+    known |= {"model", "data", "trainer", "callbacks", "logger", "paper"}
+    for key in settings.keys() - known:
+        yield f"{key}: not a key of a run; the keys are {', '.join(sorted(known))}"
+
+
+def _pair_problems(job: Job) -> list[str]:
+    model = _class_of(job.settings["model"], PaperModule)
+    data = _class_of(job.settings["data"], PaperData)
+    if model is None or data is None or data.yields in model.accepts:
+        return []
+    wanted = " or ".join(batch.__name__ for batch in model.accepts)
+    fitting = [name for name, c in _options("data", PaperData) if c.yields in model.accepts]
+    takers = [name for name, c in _options("model", PaperModule) if data.yields in c.accepts]
+    return [
+        f"model '{job.choices['model']}' takes {wanted}, data '{job.choices['data']}' yields {data.yields.__name__}.\n"
+        f"  data that fit: {', '.join(fitting) or 'none'}\n"
+        f"  models that take {data.yields.__name__}: {', '.join(takers) or 'none'}"
+    ]
+
+
+def _class_of(node: Mapping[str, Any], base: type[T]) -> type[T] | None:
+    """The class that a node names, if it is one of `base`."""
+    target = configs.find_target(node.get("_target_"), "")
+    return target if isinstance(target, type) and issubclass(target, base) else None
+
+
+def _options(group: str, base: type[T]) -> Iterator[tuple[str, type[T]]]:
+    """Name and class of every option of a config group, in all folders that Hydra searches."""
+    sources = HydraConfig.get().runtime.config_sources
+    folders = [Path(source.path) / group for source in sources if source.schema == "file"]
+    for path in sorted(p for folder in folders for p in folder.glob("*.yaml")):
+        node = OmegaConf.load(path)
+        if isinstance(node, DictConfig) and (found := _class_of(node, base)):
+            yield path.stem, found

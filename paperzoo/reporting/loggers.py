@@ -1,0 +1,58 @@
+"""The loggers of a run: `metrics.csv` always, TensorBoard and W&B on request."""
+
+import inspect
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import hydra.utils
+from pytorch_lightning.loggers import Logger, TensorBoardLogger, WandbLogger
+from pytorch_lightning.utilities import rank_zero_only
+
+from paperzoo.config import instantiate
+from paperzoo.reporting import wandb_run
+from paperzoo.reporting.results import Row
+
+SUPPLIED = ("folder", "config")  # arguments of a logger that the program fills in, if the logger takes them
+
+
+def build_loggers(
+    nodes: Mapping[str, Mapping[str, Any]] | None, folder: Path, config: Mapping[str, Any]
+) -> list[Logger]:
+    """The loggers of the config group `logger`, those beside `metrics.csv`.
+
+    Args:
+        nodes: the config's `logger`: for each name a node with `_target_`.
+        folder: the run's folder.
+        config: the whole resolved config, plain.
+    """
+    loggers: list[Logger] = []
+    for node in (nodes or {}).values():
+        taken = inspect.signature(hydra.utils.get_object(node["_target_"])).parameters
+        supplied = {name: value for name, value in (("folder", folder), ("config", config)) if name in taken}
+        loggers.append(instantiate(node, **supplied))
+    return loggers
+
+
+def tensorboard_logger(folder: Path) -> TensorBoardLogger:
+    """Lightning's TensorBoard logger, writing to `<folder>/tensorboard`."""
+    return TensorBoardLogger(save_dir=str(folder), name="tensorboard", version="")
+
+
+@rank_zero_only
+def close_loggers(
+    loggers: Sequence[Logger], status: Literal["finished", "stopped", "failed"], rows: Sequence[Row] = ()
+) -> None:
+    """Ends what the loggers hold open, so that nothing stays "running" and a multirun's next job starts afresh.
+
+    Args:
+        loggers: those of `build_loggers`.
+        status: how the run ended; W&B shows a stopped or failed one as failed until it is resumed.
+        rows: published against measured, for W&B's summary.
+    """
+    for logger in loggers:
+        if isinstance(logger, WandbLogger):
+            wandb_run.summarize(logger, rows)
+            wandb_run.finish(logger, exit_code=0 if status == "finished" else 1)
+        else:
+            logger.finalize("success" if status == "finished" else "failed")

@@ -1,0 +1,232 @@
+"""`report.html`: a run on one self-contained page, without scripts and without a request to anywhere."""
+
+import base64
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import yaml
+from PIL import Image, UnidentifiedImageError
+
+from paperzoo.reporting.charts import Curve, chart
+from paperzoo.reporting.metrics_csv import FILE_NAME, read_metrics
+from paperzoo.reporting.results import Summary, budget, difference, environment, git_commit, number
+from paperzoo.runs import write_text
+
+STYLE = """
+:root { color-scheme: light dark; --ink: #1d2430; --dim: #5d6878; --paper: #ffffff; --card: #f5f6f8; --line: #dde1e7;
+  --accent: #2457c5; --good: #14743a; --bad: #a84b00; --grid: #e6e9ee;
+  --c0: #2457c5; --c1: #d5620a; --c2: #14804a; --c3: #8a3ab9; --c4: #b3273a; --c5: #4a7a8c; }
+@media (prefers-color-scheme: dark) {
+  :root { --ink: #e5e9f0; --dim: #9aa5b5; --paper: #14181f; --card: #1c222b; --line: #303947;
+    --accent: #8ab0ff; --good: #6fd39a; --bad: #ffab66; --grid: #29313d;
+    --c0: #7aa5ff; --c1: #ffa35c; --c2: #62d195; --c3: #cf98f0; --c4: #ff8596; --c5: #8fc3d6; } }
+* { box-sizing: border-box; }
+body { margin: 0 auto; padding: 2rem 1.2rem 4rem; max-width: 62rem; background: var(--paper); color: var(--ink);
+  font: 16px/1.55 system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", sans-serif; }
+h1 { font-size: 1.75rem; line-height: 1.2; margin: .2rem 0 .4rem; text-wrap: balance; }
+h2 { font-size: 1.15rem; margin: 2.6rem 0 .8rem; }
+p { margin: .4rem 0; } a { color: var(--accent); }
+.dim { color: var(--dim); } .kicker { color: var(--dim); font-size: .9rem; }
+.claim { font-size: 1.08rem; max-width: 46rem; }
+.badge { display: inline-block; padding: .05rem .55rem; border-radius: 1rem; font-size: .82rem;
+  border: 1px solid currentColor; }
+.finished, .better, .same { color: var(--good); } .stopped, .failed, .worse { color: var(--bad); }
+.scroll { overflow-x: auto; }
+table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
+th { text-align: left; font-weight: 600; color: var(--dim); font-size: .85rem; }
+th, td { padding: .5rem .75rem; border-bottom: 1px solid var(--line); vertical-align: baseline; }
+th:first-child, td:first-child { padding-left: 0; }
+.n { text-align: right; white-space: nowrap; } .big { font-size: 1.3rem; font-weight: 650; }
+code, pre { font: .86em/1.5 ui-monospace, SFMono-Regular, Menlo, Consolas, monospace; }
+pre { background: var(--card); border: 1px solid var(--line); border-radius: .5rem; padding: .8rem 1rem;
+  overflow-x: auto; }
+.facts { display: grid; grid-template-columns: repeat(auto-fit, minmax(8.5rem, 1fr)); gap: .7rem; margin: 1.4rem 0 0; }
+.facts div { background: var(--card); border: 1px solid var(--line); border-radius: .5rem; padding: .55rem .8rem; }
+.facts dt { color: var(--dim); font-size: .8rem; } .facts dd { margin: 0; font-weight: 600; overflow-wrap: anywhere; }
+.charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 25rem), 1fr)); gap: 1.2rem;
+  align-items: start; }
+.charts > :only-child { grid-column: 1 / -1; }
+figure { margin: 0; background: var(--card); border: 1px solid var(--line); border-radius: .6rem; padding: .8rem;
+  min-width: 0; }
+figcaption { font-size: .9rem; color: var(--dim); margin-top: .5rem; }
+figure h3 { font-size: .95rem; margin: 0 0 .4rem; }
+figure img { display: block; max-width: 100%; height: auto; margin: auto; background: #fff; border-radius: .3rem; }
+svg { display: block; width: 100%; height: auto; } svg text { font: 15px system-ui, sans-serif; fill: var(--dim); }
+.legend { display: flex; flex-wrap: wrap; gap: .15rem 1rem; font-size: .85rem; margin-top: .4rem; }
+.legend svg { display: inline-block; width: 1.6rem; height: .7rem; margin-right: .35rem; }
+details { border: 1px solid var(--line); border-radius: .5rem; padding: .5rem .9rem; margin: .6rem 0; }
+summary { cursor: pointer; font-weight: 600; } details pre { border: 0; background: none; padding: .4rem 0; margin: 0; }
+"""
+
+
+def write_report(folder: Path, summary: Summary) -> Path:
+    """Writes `report.html` from a run's summary, its `metrics.csv` and its `figures/*.png`; returns the path.
+
+    The paper's title and claim and the earlier measured results come from `summary.config`.
+
+    Raises:
+        UserError: the disk is full or the folder is not writable.
+    """
+    paper = summary.config.get("paper") or {}
+    title = f"{paper.get('title') or summary.name}: {summary.name}"
+    sections = [
+        _head(paper, summary),
+        _results(summary),
+        _measured(summary),
+        _curves(read_metrics(folder / FILE_NAME), summary),
+        _figures(folder / "figures"),
+        _again(folder, summary),
+        _details("Resolved config", yaml.safe_dump(_plain(summary.config), sort_keys=False, allow_unicode=True)),
+        _details("Environment", "\n".join(f"{name} {value}" for name, value in environment().items())),
+    ]
+    html = (
+        f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        f'<meta name="viewport" content="width=device-width, initial-scale=1">\n<title>{escape(title)}</title>\n'
+        f"<style>{STYLE}</style>\n</head>\n<body>\n{''.join(sections)}</body>\n</html>\n"
+    )
+    path = folder / "report.html"
+    write_text(path, html)
+    return path
+
+
+def _head(paper: Mapping[str, Any], summary: Summary) -> str:
+    authors = paper.get("authors") or ""
+    authors = (
+        ", ".join(map(str, authors)) if isinstance(authors, Sequence) and not isinstance(authors, str) else authors
+    )
+    byline = ", ".join(escape(str(part)) for part in (authors, paper.get("year")) if part)
+    if arxiv := paper.get("arxiv"):
+        byline += f' · <a href="https://arxiv.org/abs/{escape(str(arxiv))}">arXiv:{escape(str(arxiv))}</a>'
+    claim = f'<p class="claim">{escape(str(paper["claim"]))}</p>' if paper.get("claim") else ""
+    message = f'<p class="{summary.status}">{escape(summary.message)}</p>' if summary.message else ""
+    return (
+        f'<header>\n<p class="kicker"><code>{escape(summary.name)}</code> '
+        f'<span class="badge {summary.status}">{summary.status}</span></p>\n'
+        f"<h1>{escape(str(paper.get('title') or summary.name))}</h1>\n<p>{byline}</p>\n{claim}{message}</header>\n"
+    )
+
+
+def _results(summary: Summary) -> str:
+    if summary.rows:
+        lines = "".join(
+            f'<tr><td><code>{escape(row.metric)}</code></td><td class="n big">{number(row.published)}</td>'
+            f'<td class="n big">{number(row.measured)}</td><td class="n {row.verdict}">{difference(row)}</td>'
+            f'<td class="dim">{escape(row.source) or "-"}</td></tr>\n'
+            for row in summary.rows
+        )
+        headings = '<th>metric</th><th class="n">published</th><th class="n">this run</th><th class="n">difference</th>'
+        table = f'<div class="scroll"><table>\n<tr>{headings}<th>source</th></tr>\n{lines}</table></div>\n'
+    else:
+        table = '<p class="dim">Nothing was measured.</p>\n'
+    facts = {
+        "steps": f"{summary.steps:,}",
+        "epochs": f"{summary.epochs:,}",
+        "parameters": f"{summary.parameters:,}",
+        "time": duration(summary.hours),
+        "device": summary.device,
+    }
+    boxes = "".join(f"<div><dt>{name}</dt><dd>{escape(value)}</dd></div>" for name, value in facts.items())
+    return f'<section>\n<h2>Published and measured</h2>\n{table}<dl class="facts">{boxes}</dl>\n</section>\n'
+
+
+def duration(hours: float) -> str:
+    """`1 h 05 min`, `3 min 20 s` or `12 s`."""
+    seconds = round(hours * 3600)
+    if seconds >= 3600:
+        return f"{seconds // 3600} h {seconds % 3600 // 60:02d} min"
+    return f"{seconds // 60} min {seconds % 60:02d} s" if seconds >= 60 else f"{seconds} s"
+
+
+def _measured(summary: Summary) -> str:
+    rows = summary.config.get("measured") or []
+    if not rows:
+        return ""
+    lines = "".join(
+        f'<tr><td><code>{escape(str(row["metric"]))}</code></td><td class="n">{number(row["value"])}</td>'
+        f"<td>{escape(budget(row))}</td><td><code>{escape(str(row['commit']))}</code></td>"
+        f'<td class="dim">{escape(str(row.get("note") or ""))}</td></tr>\n'
+        for row in rows
+    )
+    return (
+        '<section>\n<h2>Measured earlier with this preset</h2>\n<div class="scroll"><table>\n'
+        '<tr><th>metric</th><th class="n">value</th><th>budget</th><th>commit</th><th>note</th></tr>\n'
+        f"{lines}</table></div>\n</section>\n"
+    )
+
+
+def _curves(metrics: Mapping[str, Sequence[tuple[float, float]]], summary: Summary) -> str:
+    quantities = dict.fromkeys(metric.partition("/")[2] for metric in metrics if "/" in metric)
+    important = {row.metric.partition("/")[2]: None for row in summary.rows}
+    ordered = [q for q in important if q in quantities] + [q for q in quantities if q not in important]
+    charts = "".join(
+        f"<figure>\n<h3>{escape(quantity)}</h3>\n{chart(list(_curves_of(quantity, metrics, summary)))}</figure>\n"
+        for quantity in ordered
+    )
+    return f'<section>\n<h2>Curves</h2>\n<div class="charts">\n{charts}</div>\n</section>\n' if charts else ""
+
+
+def _curves_of(
+    quantity: str, metrics: Mapping[str, Sequence[tuple[float, float]]], summary: Summary
+) -> Iterator[Curve]:
+    for stage in ("train", "val", "test"):
+        if points := metrics.get(f"{stage}/{quantity}"):
+            yield Curve(f"{stage} {number(points[-1][1])}", points)
+    for row in summary.config.get("measured") or []:
+        if row["metric"].partition("/")[2] == quantity and row.get("curve"):
+            yield Curve(f"earlier: {row['metric']}, {budget(row)}", row["curve"], dashed=True)
+    for row in summary.rows:
+        if row.metric.partition("/")[2] == quantity and row.published is not None:
+            yield Curve(f"published {row.metric} {number(row.published)}", [], level=row.published)
+
+
+def _figures(folder: Path) -> str:
+    figures = "".join(_figure(path) for path in sorted(folder.glob("*.png")))
+    return f'<section>\n<h2>Figures</h2>\n<div class="charts">\n{figures}</div>\n</section>\n' if figures else ""
+
+
+def _figure(path: Path) -> str:
+    content = path.read_bytes()
+    try:
+        with Image.open(io.BytesIO(content)) as image:
+            caption = str(image.info.get("Description") or path.stem.replace("_", " "))
+            width, height = image.size
+    except (UnidentifiedImageError, OSError):  # somebody else's file in our folder
+        return ""
+    source = f"data:image/png;base64,{base64.b64encode(content).decode()}"
+    text = escape(caption)
+    return (
+        f'<figure>\n<img src="{source}" alt="{text}" width="{width}" height="{height}">\n'
+        f"<figcaption>{text}</figcaption>\n</figure>\n"
+    )
+
+
+def _again(folder: Path, summary: Summary) -> str:
+    commit = git_commit()
+    checkout = f"git checkout {commit.removesuffix('-dirty')}\n" if commit else ""
+    dirty = '<p class="dim">The source tree had changes that are not in this commit.</p>\n'
+    commands = {
+        "Again from the start": f"{checkout}{summary.command}",
+        "Continue where it stopped": f"python train.py resume={folder}",
+        "Test, or predict with, these weights": (
+            f"python train.py mode=test checkpoint={folder}\npython train.py mode=predict checkpoint={folder}"
+        ),
+    }
+    blocks = "".join(f"<p>{name}</p>\n<pre>{escape(command)}</pre>\n" for name, command in commands.items())
+    note = dirty if commit and commit.endswith("-dirty") else ""
+    identity = f'<p class="dim">Identity of the config: <code>{summary.identity}</code></p>\n'
+    return f"<section>\n<h2>Reproduce</h2>\n{blocks}{note}{identity}</section>\n"
+
+
+def _details(title: str, text: str) -> str:
+    return f"<details>\n<summary>{escape(title)}</summary>\n<pre>{escape(text)}</pre>\n</details>\n"
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _plain(child) for key, child in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(child) for child in value]
+    return value if isinstance(value, str | int | float | bool | None) else str(value)

@@ -1,0 +1,323 @@
+"""Published against measured: checked, compared, and rendered for the terminal, the README and `summary.json`."""
+
+import hashlib
+import json
+import math
+import platform
+import subprocess
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Literal
+
+from rich.table import Table
+
+from paperzoo.runs import VOLATILE, write_text
+
+DIRECTIONS = ("min", "max")
+PUBLISHED_KEYS = {"value", "source", "direction"}
+MEASURED_KEYS = {"metric", "value", "budget", "hardware", "hours", "commit", "note", "curve"}
+PACKAGES = ("paperzoo", "torch", "pytorch-lightning", "hydra-core", "numpy")
+
+
+@dataclass(frozen=True)
+class Row:
+    """A metric with its published and its measured value; either may be missing."""
+
+    metric: str
+    published: float | None = None
+    source: str = ""
+    direction: Literal["min", "max"] | None = None
+    measured: float | None = None
+
+    @property
+    def difference(self) -> float | None:
+        """Measured minus published, in the metric's unit."""
+        return None if self.measured is None or self.published is None else self.measured - self.published
+
+    @property
+    def verdict(self) -> str:
+        """`better`, `worse` or `same` than published; empty if that cannot be said."""
+        if self.difference is None or math.isnan(self.difference):
+            return ""
+        if self.difference == 0:
+            return "same"
+        return "better" if (self.difference < 0) == (self.direction == "min") else "worse"
+
+
+def problems(published: Any, measured: Any) -> list[str]:
+    """What is wrong with the `published` and `measured` of a config, plain or resolved; each names its key."""
+    return [*_published_problems(published), *_measured_problems(measured)]
+
+
+def _published_problems(published: Any) -> Iterator[str]:
+    if not isinstance(published, Mapping):
+        yield f"published={published!r}: should be {{metric: {{value, source, direction}}}}"
+        return
+    for metric, entry in published.items():
+        key = f"published.{metric}"
+        yield from _metric_problems(key, metric)
+        if not isinstance(entry, Mapping):
+            yield f"{key}={entry!r}: should be {{value, source, direction}}"
+            continue
+        yield from _unknown(key, entry, PUBLISHED_KEYS)
+        if not _is_number(entry.get("value")):
+            yield f"{key}.value={entry.get('value')!r}: should be a number"
+        if not _is_text(entry.get("source")):
+            yield f'{key}.source={entry.get("source")!r}: should say where the number stands, such as "Table 2"'
+        if entry.get("direction") not in DIRECTIONS:
+            yield f"{key}.direction={entry.get('direction')!r}: should be min or max"
+
+
+def _measured_problems(measured: Any) -> Iterator[str]:
+    if not isinstance(measured, Sequence) or isinstance(measured, str):
+        yield f"measured={measured!r}: should be a list of {{metric, value, budget, commit}}"
+        return
+    for index, row in enumerate(measured):
+        key = f"measured[{index}]"
+        if not isinstance(row, Mapping):
+            yield f"{key}={row!r}: should be {{metric, value, budget, commit}}"
+            continue
+        yield from _metric_problems(f"{key}.metric={row.get('metric')!r}", row.get("metric"))
+        yield from _unknown(key, row, MEASURED_KEYS)
+        if not _is_number(row.get("value")):
+            yield f"{key}.value={row.get('value')!r}: should be a number"
+        if not (_is_text(row.get("budget")) or (_is_text(row.get("hardware")) and _is_number(row.get("hours")))):
+            yield f"{key}: should say what it took: a budget, or hardware and hours"
+        if not _is_text(row.get("commit")):
+            yield f"{key}.commit={row.get('commit')!r}: should be the commit, as text in quotes"
+        yield from _curve_problems(f"{key}.curve", row.get("curve", []))
+
+
+def _metric_problems(key: str, metric: Any) -> Iterator[str]:
+    if not _is_text(metric) or "/" not in metric:
+        yield f"{key}: a metric is named <stage>/<quantity>, such as test/accuracy"
+
+
+def _curve_problems(key: str, curve: Any) -> Iterator[str]:
+    pairs: list[Any] = list(curve) if isinstance(curve, Sequence) and not isinstance(curve, str) else [None]
+    if not all(isinstance(p, Sequence) and len(p) == 2 and all(map(_is_number, p)) for p in pairs):
+        yield f"{key}={curve!r}: should be a list of [step, value]"
+    elif any(later[0] <= earlier[0] for earlier, later in pairwise(pairs)):
+        yield f"{key}={curve!r}: steps should increase"
+
+
+def _unknown(key: str, entry: Mapping[str, Any], allowed: set[str]) -> Iterator[str]:
+    for name in entry:
+        if name not in allowed:
+            yield f"{key}.{name}: unknown; allowed are {', '.join(sorted(allowed))}"
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and bool(value.strip())
+
+
+def comparison(published: Mapping[str, Mapping[str, Any]], metrics: Mapping[str, float]) -> list[Row]:
+    """A row for each published metric, then one for each other validation or test metric of this run.
+
+    Args:
+        published: `{metric: {value, source, direction}}`, as in a preset.
+        metrics: the run's final values by name; training metrics are left out unless they are published.
+    """
+    rows = [Row(name, e["value"], e["source"], e["direction"], metrics.get(name)) for name, e in published.items()]
+    others = [name for name in metrics if name not in published and name.startswith(("test/", "val/"))]
+    others.sort(key=lambda name: name.startswith("val/"))  # test first, otherwise as logged
+    return rows + [Row(name, measured=metrics[name]) for name in others]
+
+
+def number(value: float | None) -> str:
+    """`value` with four significant digits at least, `-` for None."""
+    if value is None:
+        return "-"
+    if not math.isfinite(value):
+        return str(value)
+    if value == int(value) and abs(value) < 1e15:
+        return str(int(value))
+    return f"{value:.4g}" if abs(value) < 1000 else f"{value:.1f}"
+
+
+def difference(row: Row) -> str:
+    """How far a row is from the published value: `+0.26 (worse)`; `-` if nothing can be compared."""
+    if row.difference is None:
+        return "-"
+    sign = "+" if row.difference > 0 else ""
+    return f"{sign}{number(row.difference)}" + (f" ({row.verdict})" if row.verdict else "")
+
+
+def terminal_table(rows: Iterable[Row], title: str) -> Table:
+    """The last lines that a run prints."""
+    colours = {"better": "green", "same": "green", "worse": "yellow", "": ""}
+    table = Table(title=title, title_justify="left")
+    table.add_column("metric")
+    for heading in ("published", "this run", "difference"):
+        table.add_column(heading, justify="right")
+    table.add_column("source")
+    for row in rows:
+        numbers = (number(row.published), number(row.measured), difference(row))
+        table.add_row(row.metric, *numbers, row.source or "-", style=colours[row.verdict])
+    return table
+
+
+@dataclass(frozen=True)
+class Preset:
+    """What a preset says about its results."""
+
+    name: str
+    published: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    measured: Sequence[Mapping[str, Any]] = ()
+
+
+def budget(row: Mapping[str, Any]) -> str:
+    """What a measured row took, in words."""
+    return row.get("budget") or f"{number(row['hours'])} h, {row['hardware']}"
+
+
+def markdown_table(presets: Iterable[Preset]) -> str:
+    """The README's table: a line for each published metric and for each measured row, ordered by experiment."""
+    lines = ["| experiment | metric | published (source) | measured | budget | commit |", "|---|---|---:|---:|---|---|"]
+    for preset in sorted(presets, key=lambda p: p.name):
+        metrics = dict.fromkeys([*preset.published, *(row["metric"] for row in preset.measured)])
+        for metric in metrics:
+            entry = preset.published.get(metric)
+            published = f"{number(entry['value'])} ({entry['source']})" if entry else "-"
+            rows: list[Any] = [row for row in preset.measured if row["metric"] == metric]
+            for row in rows or [None]:
+                measured = (
+                    (number(row["value"]), _budget_and_note(row), f"`{row['commit']}`") if row else ("-", "-", "-")
+                )
+                cells = (f"`{preset.name}`", f"`{metric}`", published, *measured)
+                lines.append("| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |")
+    return "\n".join(lines)
+
+
+def _budget_and_note(row: Mapping[str, Any]) -> str:
+    return f"{budget(row)}; {row['note']}" if row.get("note") else budget(row)
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A run in numbers: the content of `summary.json`.
+
+    Args:
+        name: what ran: the preset, or model/data.
+        status: how it ended.
+        command: the command line that does it again.
+        metrics: the final value of each metric.
+        rows: published against measured.
+        config: the resolved config, plain.
+        steps: optimizer steps taken.
+        epochs: epochs finished.
+        parameters: trainable parameters of the model.
+        hours: time spent in training and testing, all sessions of a resumed run together.
+        device: what it ran on, in words.
+        message: why it stopped or failed; empty when finished.
+    """
+
+    name: str
+    status: Literal["finished", "stopped", "failed"]
+    command: str
+    metrics: Mapping[str, float]
+    rows: Sequence[Row]
+    config: Mapping[str, Any]
+    steps: int
+    epochs: int
+    parameters: int
+    hours: float
+    device: str
+    message: str = ""
+
+    @property
+    def identity(self) -> str:
+        """Twelve hexadecimal digits that two runs share if they are the same experiment (see `paperzoo.runs`)."""
+        return identity(self.config)
+
+
+def identity(config: Any) -> str:
+    """A short name for everything in a resolved config that decides a run's numbers."""
+
+    def kept(value: Any, key: str) -> Any:
+        if not isinstance(value, Mapping):
+            return value
+        inner = {name: f"{key}.{name}" if key else str(name) for name in value}
+        return {name: kept(child, inner[name]) for name, child in value.items() if inner[name] not in VOLATILE}
+
+    text = json.dumps(kept(config, ""), sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def environment() -> dict[str, str]:
+    """Versions of Python and of what decides a run's numbers."""
+    versions = {"python": platform.python_version(), "platform": platform.platform(terse=True)}
+    for package in PACKAGES:
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:  # run from a source tree
+            versions[package] = "not installed"
+    if versions["paperzoo"] == "not installed":
+        from paperzoo import __version__
+
+        versions["paperzoo"] = __version__
+    return versions
+
+
+def git_commit() -> str | None:
+    """The commit of the source tree, with `-dirty` if files differ from it; None where there is no such repository."""
+    source = Path(__file__).parent
+
+    def git(*arguments: str) -> str:
+        return subprocess.run(
+            ("git", "-C", source, *arguments), capture_output=True, text=True, check=True, timeout=10
+        ).stdout.strip()
+
+    try:
+        git(
+            "ls-files", "--error-unmatch", Path(__file__).name
+        )  # an installed copy may lie in somebody else's repository
+        return git("rev-parse", "--short=12", "HEAD") + ("-dirty" if git("status", "--porcelain", "-uno") else "")
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def write_summary(folder: Path, summary: Summary) -> Path:
+    """Writes `summary.json`, whole or not at all; NaN and infinities become null, as JSON has none.
+
+    Raises:
+        UserError: the disk is full or the folder is not writable.
+    """
+    rows = [{**asdict(row), "difference": row.difference, "verdict": row.verdict} for row in summary.rows]
+    content = {
+        "name": summary.name,
+        "status": summary.status,
+        "message": summary.message,
+        "command": summary.command,
+        "metrics": dict(summary.metrics),
+        "comparison": rows,
+        "steps": summary.steps,
+        "epochs": summary.epochs,
+        "parameters": summary.parameters,
+        "hours": summary.hours,
+        "device": summary.device,
+        "commit": git_commit(),
+        "versions": environment(),
+        "identity": summary.identity,
+        "config": summary.config,
+    }
+    path = folder / "summary.json"
+    write_text(path, json.dumps(_finite(content), indent=2, allow_nan=False) + "\n")
+    return path
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _finite(child) for key, child in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(child) for child in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value if isinstance(value, str | int | float | bool | None) else str(value)

@@ -1,0 +1,318 @@
+"""A run from config to report: settle -> check -> build -> fit -> test -> report; all the parts meet here alone."""
+
+import csv
+import errno
+import io
+import logging
+import platform
+import shlex
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import pytorch_lightning as pl
+import rich.console
+import torch
+import yaml
+from omegaconf import DictConfig
+from pytorch_lightning import Callback
+from pytorch_lightning.accelerators import CUDAAccelerator
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
+
+from paperzoo import __version__, checkpoints, runs
+from paperzoo import config as configs
+from paperzoo.checkpoints import AtomicCheckpointIO, Checkpoints, RunStoppedError
+from paperzoo.data.base import PaperData
+from paperzoo.distributed import relaunchable
+from paperzoo.errors import UserError
+from paperzoo.files import write_text
+from paperzoo.job import Job, check, settle
+from paperzoo.module import Direction, PaperModule
+from paperzoo.reporting.callbacks import build_callbacks
+from paperzoo.reporting.loggers import build_loggers, close_loggers
+from paperzoo.reporting.metrics_csv import MetricsCsv
+from paperzoo.reporting.page import duration, write_report
+from paperzoo.reporting.results import Row, Summary, comparison, terminal_table, write_summary
+
+log = logging.getLogger(__name__)
+
+Status = Literal["finished", "stopped", "failed"]
+
+
+def run(config: DictConfig) -> float | None:
+    """Runs the composed config; returns the metric that a sweep optimises (None for `mode=predict`).
+
+    Raises:
+        UserError: whatever the user can mend; all of it together where it can be known before training.
+    """
+    job = settle(config)
+    check(job)
+    with user_errors(job):
+        return {"train": train, "test": test, "predict": predict}[job.settings["mode"]](job)
+
+
+@contextmanager
+def user_errors(job: Job) -> Iterator[None]:
+    """Turns what the machine refuses (no space, no such accelerator, no memory) into a sentence that says what to do."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        where = error.filename or job.folder
+        raise UserError(
+            f"{where}: the disk is full; what was saved before is whole. Make room, then: {resume_command(job)}"
+        ) from error
+    except MisconfigurationException as error:
+        raise UserError(f"trainer: {' '.join(str(error).split())}") from error
+    except torch.OutOfMemoryError as error:
+        hint = "use a smaller data.batch_size (with trainer.accumulate_grad_batches), or a smaller model"
+        raise UserError(f"the accelerator has too little memory: {hint} ({str(error).splitlines()[0]})") from error
+
+
+def resume_command(job: Job) -> str:
+    return f"python train.py resume={job.folder}"
+
+
+@dataclass
+class Parts:
+    """What a job is made of when it runs."""
+
+    module: PaperModule
+    data: PaperData
+    trainer: pl.Trainer
+    provenance: "Provenance"
+
+
+class Provenance(Callback):
+    """Puts into every checkpoint what it is: config, choices, what was typed, the hours so far.
+
+    Attributes:
+        hours: time spent on the run, in all its sessions.
+    """
+
+    def __init__(self, job: Job) -> None:
+        self._job = job
+        self._hours_before = 0.0
+        self._started = time.monotonic()
+
+    @property
+    def hours(self) -> float:
+        return self._hours_before + (time.monotonic() - self._started) / 3600
+
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        checkpoint[runs.PROVENANCE] = {
+            "version": __version__,
+            "config": yaml.safe_dump(self._job.settings, sort_keys=False),
+            "choices": self._job.choices,
+            "overrides": self._job.overrides,
+            "hours": self.hours,
+        }
+
+    def on_load_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        self._hours_before = checkpoint.get(runs.PROVENANCE, {}).get("hours", 0.0)
+
+
+def build(job: Job) -> Parts:
+    """Makes the model, the data and the trainer that the settings describe."""
+    settings = job.settings
+    pl.seed_everything(settings["seed"], workers=True, verbose=False)
+    data: PaperData = configs.instantiate(settings["data"])
+    module: PaperModule = configs.instantiate(settings["model"])
+    metrics_csv = MetricsCsv(job.folder)
+    loggers = [metrics_csv, *build_loggers(settings["logger"], job.folder, settings)]
+    provenance = Provenance(job)
+    callbacks = build_callbacks(settings, metrics_csv, *objective(job, module))
+    trainer = configs.instantiate(
+        settings["trainer"],
+        callbacks=[provenance, *callbacks],
+        logger=loggers,
+        plugins=[AtomicCheckpointIO()],
+        default_root_dir=str(job.folder),
+    )
+    return Parts(module, data, trainer, provenance)
+
+
+def objective(job: Job, module: PaperModule) -> tuple[str, Direction]:
+    """The metric that chooses `best.ckpt`, and whether small or large values of it are good."""
+    settings = job.settings
+    return settings["optimize"] or module.objective, settings["optimize_direction"] or module.objective_direction
+
+
+def train(job: Job) -> float | None:
+    """Fits, tests the best weights, reports; returns the best value of the optimised metric."""
+    parts = build(job)
+    module, data, trainer = parts.module, parts.data, parts.trainer
+    last = job.folder / checkpoints.FOLDER / checkpoints.LAST
+    resumed = str(last) if job.settings["resume"] and last.is_file() else None
+    if trainer.is_global_zero:
+        runs.save_settings(job.folder, job.settings, job.overrides)
+    if resumed is None and module.initial_batch_size:
+        data.prepare_data()
+        data.setup("fit")
+        module.initialize(data.initial_batch(module.initial_batch_size))
+    metrics: dict[str, float] = {}
+    with reporting(job, parts, metrics), relaunchable(job.folder):
+        trainer.fit(module, datamodule=data, ckpt_path=resumed, weights_only=True)
+        metrics |= _logged(trainer)
+        monitor, _ = objective(job, module)
+        keeper = next((c for c in trainer.checkpoint_callbacks if isinstance(c, Checkpoints)), None)
+        best = keeper.best_value if keeper else metrics.get(monitor)
+        if best is not None:
+            metrics[monitor] = best
+        best_weights = job.folder / checkpoints.FOLDER / checkpoints.BEST
+        if best_weights.is_file():
+            load_weights(module, best_weights)
+        trainer.test(module, datamodule=data, verbose=False)
+        metrics |= _logged(trainer)
+    return best
+
+
+def test(job: Job) -> float | None:
+    """Evaluates a checkpoint on the test set and reports; returns the test value of the optimised metric."""
+    parts = build(job)
+    load_weights(parts.module, runs.find_checkpoint(Path(job.settings["checkpoint"])))
+    metrics: dict[str, float] = {}
+    with reporting(job, parts, metrics), relaunchable(job.folder):
+        parts.trainer.test(parts.module, datamodule=parts.data, verbose=False)
+        metrics |= _logged(parts.trainer)
+    quantity = objective(job, parts.module)[0].partition("/")[2]
+    return metrics.get(f"test/{quantity}")
+
+
+def predict(job: Job) -> None:
+    """Writes the model's answer for each item of the data to `predictions.csv`, and what the paper gives beside it."""
+    parts = build(job)
+    module, data, trainer = parts.module, parts.data, parts.trainer
+    load_weights(module, runs.find_checkpoint(Path(job.settings["checkpoint"])))
+    keeper = KeepFirstBatch()
+    trainer.callbacks.append(keeper)  # type: ignore[attr-defined]
+    batches = trainer.predict(module, datamodule=data) or []
+    written = [write_predictions(job.folder / "predictions.csv", data.item_names(), batches)]
+    with torch.inference_mode():
+        written += module.eval().write_predictions(keeper.batch, job.folder)
+    for path in written:
+        print(f"wrote {path}")
+
+
+class KeepFirstBatch(Callback):
+    """Keeps the first batch of a prediction, on the model's device."""
+
+    batch: Any = None
+
+    def on_predict_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        if batch_idx == 0:
+            self.batch = batch
+
+
+def write_predictions(path: Path, names: Sequence[str], batches: Sequence[Any]) -> Path:
+    """Writes a CSV table with a line for each item: its name, then the columns that `predict_step` gave.
+
+    A column with several values an item becomes several columns, numbered from 0.
+    """
+    table = io.StringIO()
+    writer = csv.writer(table, lineterminator="\n")
+    columns = {
+        name: torch.cat([batch[name].detach().cpu() for batch in batches]) for name in (batches[0] if batches else {})
+    }
+    flat = {
+        (name if values.dim() == 1 else f"{name}_{i}"): column
+        for name, values in columns.items()
+        for i, column in enumerate(values.reshape(len(values), -1).T.tolist())
+    }
+    writer.writerow(["item", *flat])
+    writer.writerows(zip(names, *flat.values(), strict=False))
+    return write_text(path, table.getvalue())
+
+
+def load_weights(module: PaperModule, path: Path) -> None:
+    """Gives `module` the weights of a checkpoint.
+
+    Raises:
+        UserError: the weights are those of another architecture.
+    """
+    try:
+        module.load_state_dict(runs.read_checkpoint(path)["state_dict"])
+    except (RuntimeError, KeyError) as error:
+        lines = [line.strip() for line in str(error).splitlines()[1:4]]
+        raise UserError(f"checkpoint {path}: its weights do not fit this model: {' '.join(lines)[:400]}") from error
+
+
+def _logged(trainer: pl.Trainer) -> dict[str, float]:
+    return {name: float(value) for name, value in trainer.callback_metrics.items()}
+
+
+@contextmanager
+def reporting(job: Job, parts: Parts, metrics: Mapping[str, float]) -> Iterator[None]:
+    """Writes `summary.json` and `report.html`, prints the table and closes the loggers, however the block ends."""
+    status: Status = "failed"
+    message = ""
+    try:
+        yield
+        status = "finished"
+    except RunStoppedError as error:
+        status, message = "stopped", str(error)
+        raise
+    except UserError as error:
+        message = str(error)
+        raise
+    except BaseException as error:
+        message = f"{type(error).__name__}: {error}"
+        raise
+    finally:
+        rows = comparison(job.settings["published"], metrics)
+        if parts.trainer.is_global_zero:
+            _write_report(job, parts, metrics, rows, status, message)
+        close_loggers(parts.trainer.loggers, status, rows)
+
+
+def _write_report(
+    job: Job,
+    parts: Parts,
+    metrics: Mapping[str, float],
+    rows: Sequence[Row],
+    status: Status,
+    message: str,
+) -> None:
+    trainer = parts.trainer
+    summary = Summary(
+        name=job.name,
+        status=status,
+        command=shlex.join(["python", "train.py", *job.overrides]),
+        metrics=metrics,
+        rows=rows,
+        config=job.settings,
+        steps=trainer.global_step,
+        epochs=trainer.current_epoch,
+        parameters=sum(p.numel() for p in parts.module.parameters() if p.requires_grad),
+        hours=parts.provenance.hours,
+        device=device_name(trainer),
+        message=message,
+    )
+    try:
+        write_summary(job.folder, summary)
+        report = write_report(job.folder, summary)
+    except UserError as error:
+        log.warning("%s", error)  # the run's own end, good or bad, is what the user must see
+        return
+    if status == "finished":
+        console = rich.console.Console()
+        console.print(terminal_table(rows, title=f"{job.name}, {duration(parts.provenance.hours)}"))
+        console.print(f"report: {report}", soft_wrap=True)
+
+
+def device_name(trainer: pl.Trainer) -> str:
+    """What a run ran on, in words: `2 CPU threads (x86_64)`, `8 x NVIDIA H100`."""
+    if isinstance(trainer.accelerator, CUDAAccelerator):
+        return f"{trainer.world_size} x {torch.cuda.get_device_name()}"
+    kind = platform.machine() or platform.processor()
+    return f"{trainer.world_size} x {torch.get_num_threads()} CPU threads ({kind})"

@@ -1,0 +1,145 @@
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+import torch
+
+from paperzoo.reporting.charts import Curve, chart
+from paperzoo.reporting.figures import to_png, write_bytes
+from paperzoo.reporting.images import image_grid
+from paperzoo.reporting.metrics_csv import MetricsCsv
+from paperzoo.reporting.page import duration, write_report
+from paperzoo.reporting.results import Summary, comparison
+
+NASTY = '<script>alert("1")</script>'
+VOID = {"meta", "img", "path", "circle", "polyline"}
+
+
+class Page(HTMLParser):
+    """Checks that every tag is closed in its order, and collects text and whatever a browser would load."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.text, self.loads, self.tags = "", [], []
+        self.feed(html)
+        assert self.open == []
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append(tag)
+        self.loads += [value for name, value in attributes if name in ("src", "srcset", "data", "poster")]
+        self.loads += [value for name, value in attributes if tag == "link" and name == "href"]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        if tag not in VOID:
+            assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text += data
+
+
+def summary(**changes) -> Summary:
+    published = {"test/loss": {"value": 3.35, "source": NASTY, "direction": "min"}}
+    measured = {
+        "metric": "test/loss",
+        "value": 3.4,
+        "budget": NASTY,
+        "commit": "abc",
+        "note": NASTY,
+        "curve": [[0, 5], [9, 3.4]],
+    }
+    paper = {"title": NASTY, "authors": [NASTY], "year": 2018, "arxiv": "1807.03039", "claim": NASTY}
+    values = {
+        "name": NASTY,
+        "status": "stopped",
+        "command": f"python train.py '{NASTY}'",
+        "metrics": {"test/loss": 3.5},
+        "rows": comparison(published, {"test/loss": 3.5}),
+        "config": {"paper": paper, "published": published, "measured": [measured], "x": NASTY},
+        "steps": 10,
+        "epochs": 2,
+        "parameters": 44_235_264,
+        "hours": 0.5,
+        "device": NASTY,
+        "message": NASTY,
+    }
+    return Summary(**{**values, **changes})
+
+
+def fill(folder: Path) -> None:
+    logger = MetricsCsv(folder)
+    for step in range(1000):
+        logger.log_metrics({"train/loss": 100 / (step + 1)}, step)
+    logger.log_metrics({f"val/{NASTY}": 1.0, "val/loss": 2.0}, 999)
+    figure = image_grid(torch.zeros(4, 1, 8, 8, dtype=torch.uint8), 2)
+    write_bytes(folder / "figures" / "samples.png", to_png(figure, caption=NASTY))
+    (folder / "figures" / "notes.png").write_text("not an image")
+
+
+def test_the_page_is_sound_and_self_contained_and_runs_no_script(tmp_path):
+    fill(tmp_path)
+    page = Page(write_report(tmp_path, summary()).read_text())
+    assert "script" not in page.tags
+    assert page.loads
+    assert all(load.startswith("data:image/png;base64,") for load in page.loads)
+
+
+def test_everything_from_outside_is_shown_as_text(tmp_path):
+    fill(tmp_path)
+    page = Page(write_report(tmp_path, summary()).read_text())
+    assert page.text.count(NASTY) >= 12
+
+
+def test_the_page_shows_both_numbers_the_difference_and_how_to_go_on(tmp_path):
+    page = Page(write_report(tmp_path, summary()).read_text())
+    for part in (
+        "3.35",
+        "3.5",
+        "+0.15 (worse)",
+        "44,235,264",
+        f"resume={tmp_path}",
+        f"mode=predict checkpoint={tmp_path}",
+    ):
+        assert part in page.text
+
+
+def test_a_run_without_metrics_and_figures_has_a_page(tmp_path):
+    page = Page(write_report(tmp_path, summary(rows=[], metrics={}, config={}, status="failed")).read_text())
+    assert "Nothing was measured" in page.text
+    assert "svg" not in page.tags
+
+
+def test_the_earlier_curve_and_the_published_level_are_drawn_over_the_new_curve(tmp_path):
+    fill(tmp_path)
+    page = Page(write_report(tmp_path, summary()).read_text())
+    assert "earlier: test/loss" in page.text
+    assert "published test/loss 3.35" in page.text
+
+
+@pytest.mark.parametrize(
+    ("hours", "words"), [(0, "0 s"), (0.01, "36 s"), (0.05, "3 min 00 s"), (1.37, "1 h 22 min"), (200, "200 h 00 min")]
+)
+def test_durations_are_put_in_words(hours, words):
+    assert duration(hours) == words
+
+
+@pytest.mark.parametrize(
+    "points",
+    [[(0, 1.0)], [(0, 1.0), (1, 1.0)], [(0, 0.0), (1, 0.0)], [(5, -1e30), (6, 1e30)], [(0, float("nan")), (1, 2.0)]],
+)
+def test_any_finite_curve_can_be_drawn(points):
+    svg = chart([Curve("x", points)])
+    assert "nan" not in svg
+    assert "<svg" in svg
+
+
+def test_a_curve_without_a_finite_value_is_said_to_be_empty():
+    assert "No finite value" in chart([Curve("x", [(0, float("inf"))])])
+
+
+def test_a_first_value_that_dwarfs_all_others_does_not_flatten_the_curve():
+    flat = [(step, 3 + 1 / (step + 1)) for step in range(1, 100)]
+    assert "not shown" in chart([Curve("x", [(0, 1e6), *flat])])
+    assert "not shown" not in chart([Curve("x", flat)])
