@@ -146,7 +146,7 @@ class Checkpoints(Checkpoint):
         mode: whether a small or a large value is good.
     """
 
-    def __init__(self, every_minutes: Annotated[float, Gt(0)], monitor: str, mode: Literal["min", "max"]) -> None:
+    def __init__(self, every_minutes: Annotated[float | int, Gt(0)], monitor: str, mode: Literal["min", "max"]) -> None:
         self.every_minutes, self.monitor, self.mode = every_minutes, monitor, mode
         self.best_value: float | None = None
         self._last_step: int | None = None

@@ -36,9 +36,19 @@ EXECUTION_WHITELIST = (
 )
 
 
-def instantiate(node: Any, **arguments: Any) -> Any:
-    """Builds what `node` describes with `_target_`, nested nodes first; lists and dicts arrive as plain Python."""
-    return hydra.utils.instantiate(node, _convert_="all", _execution_whitelist_=list(EXECUTION_WHITELIST), **arguments)
+def instantiate(node: dict[str, Any], **arguments: Any) -> Any:
+    """Builds what a resolved `node` describes with `_target_`, nested nodes first.
+
+    Lists arrive as tuples where the annotation says tuple; `arguments` are those that the program adds.
+    """
+    annotations = _annotations(hydra.utils.get_object(node["_target_"]))
+    tuples = {
+        name: _adapter(annotations[name]).validate_json(json.dumps(value))
+        for name, value in node.items()
+        if isinstance(value, list) and typing.get_origin(annotations.get(name)) is tuple
+    }
+    whitelist = list(EXECUTION_WHITELIST)
+    return hydra.utils.instantiate(node, _convert_="all", _execution_whitelist_=whitelist, **tuples, **arguments)
 
 
 def plain(config: Any) -> Any:
@@ -132,19 +142,21 @@ def _annotations(target: Callable[..., Any]) -> dict[str, Any]:
         return {}
 
 
+@cache
+def _adapter(annotation: Any) -> TypeAdapter:
+    return TypeAdapter(annotation, config=ConfigDict(arbitrary_types_allowed=True, strict=True))
+
+
 def _type_problems(annotation: Any, value: Any) -> list[str]:
     try:
-        adapter: TypeAdapter[Any] = TypeAdapter(
-            annotation, config=ConfigDict(arbitrary_types_allowed=True, strict=True)
-        )
+        adapter = _adapter(annotation)
     except (PydanticUserError, TypeError):
         return []  # an annotation that only a type checker understands
     try:
         adapter.validate_json(json.dumps(value))  # JSON, so that a YAML list counts as a tuple
     except ValidationError as error:
-        found = {
-            e["msg"].replace("Input should be", "should be") for e in error.errors() if e["type"] != "is_instance_of"
-        }
+        messages = (e["msg"].replace("Input should be", "should be") for e in error.errors())
+        found = {message for message in messages if "instance" not in message}  # a config holds values, not instances
         return [" or ".join(sorted(found)) or "has the wrong type"]
     return []
 

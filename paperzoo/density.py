@@ -248,7 +248,7 @@ class DensityModule(PaperModule):
     def _attribute_names(self) -> list[str]:
         assert self.attribute_means is not None
         count = self.attribute_means.counts[0].shape[1]
-        names = getattr(getattr(self.trainer, "datamodule", None), "attribute_names", None)
+        names = getattr(getattr(self._trainer, "datamodule", None), "attribute_names", None)
         return list(names) if names is not None else [f"attribute {index}" for index in range(count)]
 
     def _reconstruction_figure(self, image: Bytes) -> Figure:

@@ -56,7 +56,7 @@ def run(config: DictConfig) -> float | None:
 
 @contextmanager
 def user_errors(job: Job) -> Iterator[None]:
-    """Turns what the machine refuses (no space, no such accelerator, no memory) into a sentence that says what to do."""
+    """Turns what the machine refuses (space, memory, an accelerator) into a sentence that says what to do."""
     try:
         yield
     except OSError as error:
@@ -123,6 +123,7 @@ class Provenance(Callback):
 def build(job: Job) -> Parts:
     """Makes the model, the data and the trainer that the settings describe."""
     settings = job.settings
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     pl.seed_everything(settings["seed"], workers=True, verbose=False)
     data: PaperData = configs.instantiate(settings["data"])
     module: PaperModule = configs.instantiate(settings["model"])

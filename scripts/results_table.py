@@ -21,7 +21,7 @@ def presets() -> list[Preset]:
     register_resolvers()
     folder = ROOT / "conf" / "experiment"
     found = []
-    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+    with initialize_config_dir(str(ROOT / "conf")):
         for path in sorted(folder.rglob("*.yaml")):
             name = path.relative_to(folder).with_suffix("").as_posix()
             config = compose("train", overrides=[f"experiment={name}"])

@@ -43,7 +43,7 @@ def run_job(tmp_path: Path) -> Iterator[RunJob]:
         folder = Path(own) if own else tmp_path / f"run{jobs}"
         folder.mkdir(exist_ok=True)
         GlobalHydra.instance().clear()
-        with initialize_config_dir(str(CONFIG_FOLDER), version_base=None):
+        with initialize_config_dir(str(CONFIG_FOLDER)):
             overrides = [o for o in overrides if not o.startswith("hydra.")]
             config = compose("train", [*overrides, f"hydra.runtime.output_dir={folder}"], return_hydra_config=True)
         config.hydra.overrides.task = overrides

@@ -46,5 +46,7 @@ def test_a_missing_argument_is_named() -> None:
 
 
 def test_nested_nodes_are_checked_with_their_own_key() -> None:
-    node = {"_target_": "torch.nn.Sequential", "layers": [{"_target_": "torch.nn.ReLU", "inplce": True}]}
-    assert any(problem.startswith("model.layers[0].inplce") for problem in target_problems(node, "model"))
+    layer = {"_target_": "torch.nn.ReLU", "inplce": True}
+    node = {"_target_": "torch.nn.TransformerEncoder", "encoder_layer": layer, "num_layers": 2}
+    (problem,) = target_problems(node, "model")
+    assert problem.startswith("model.encoder_layer.inplce")

@@ -10,6 +10,9 @@ Pixels = UInt8[Tensor, "batch channel height width"]
 # exact in float32, so that flooring it gives the same image on every device.
 STEPS_PER_PIXEL = 256
 
+# On a CPU, so many values at a time stay in its cache: half as fast again.
+_CACHED_VALUES = 1 << 19
+
 
 def random_shift(image: Pixels, fraction: float) -> Pixels:
     """Moves each image by up to `fraction` of its size in each axis, evenly distributed, independently for each image.
@@ -25,6 +28,14 @@ def random_shift(image: Pixels, fraction: float) -> Pixels:
 
 def shift(image: Pixels, down: Int64[Tensor, " batch"], right: Int64[Tensor, " batch"]) -> Pixels:
     """Each image moved down and to the right by so many 1/256 of a pixel; see `random_shift`."""
+    if image.device.type != "cpu":
+        return _shift(image, down, right)
+    group = max(1, _CACHED_VALUES // image[0].numel())
+    parts = zip(image.split(group), down.split(group), right.split(group), strict=True)
+    return torch.cat([_shift(*part) for part in parts])
+
+
+def _shift(image: Pixels, down: Int64[Tensor, " batch"], right: Int64[Tensor, " batch"]) -> Pixels:
     _, _, height, width = image.shape
     top, left = -down, -right
     whole_top, whole_left = top // STEPS_PER_PIXEL, left // STEPS_PER_PIXEL
@@ -45,7 +56,9 @@ def random_flip(image: Pixels) -> Pixels:
     return torch.where(mirrored[:, None, None, None], image.flip(-1), image)
 
 
-def random_crop(image: Pixels, height: int, width: int) -> Pixels:
+def random_crop(
+    image: UInt8[Tensor, "batch channel rows columns"], height: int, width: int
+) -> UInt8[Tensor, "batch channel {height} {width}"]:
     """A window of `height` x `width` of each image, each possible place equally likely."""
     room = torch.tensor([[image.shape[2] - height], [image.shape[3] - width]], device=image.device)
     corner = (torch.rand(2, len(image), device=image.device) * (room + 1)).long().minimum(room)
@@ -53,8 +66,12 @@ def random_crop(image: Pixels, height: int, width: int) -> Pixels:
 
 
 def windows(
-    image: Pixels, top: Int64[Tensor, " batch"], left: Int64[Tensor, " batch"], height: int, width: int
-) -> UInt8[Tensor, "batch channel _ _"]:
+    image: UInt8[Tensor, "batch channel rows columns"],
+    top: Int64[Tensor, " batch"],
+    left: Int64[Tensor, " batch"],
+    height: int,
+    width: int,
+) -> UInt8[Tensor, "batch channel {height} {width}"]:
     """Each image's window of `height` x `width` with its own corner; pixels outside the image repeat its edge."""
     batch, channels, rows, columns = image.shape
     plane = torch.arange(batch * channels, device=image.device).view(batch, channels, 1)

@@ -11,6 +11,8 @@ Nobody published checksums beside the files. Those used here are the ones that T
 downloaded the files from the official addresses.
 """
 
+import zipfile
+import zlib
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -20,7 +22,7 @@ import numpy as np
 from paperzoo.batches import Images
 from paperzoo.data.cache import ArrayWriter
 from paperzoo.data.decoding import Picture, append_decoded, decode, pixels
-from paperzoo.data.downloads import SafeZip, Source, reading, tar_files
+from paperzoo.data.downloads import SafeZip, Source, tar_files
 from paperzoo.data.image_set import ImageSet
 from paperzoo.data.images import ImageData
 from paperzoo.errors import UserError
@@ -59,12 +61,16 @@ def _npz_batches(archive: Path, scratch: Path) -> Iterator[np.ndarray]:
         if not names:
             raise UserError(f"{archive}: holds no npz files")
         for name in names:
-            with (
-                members.extracted(name, scratch) as path,
-                reading(archive),
-                np.load(path, allow_pickle=False) as content,
-            ):
-                yield content["data"]
+            with members.extracted(name, scratch) as path:
+                yield _read_npz(path, f"{archive}: {name}")
+
+
+def _read_npz(path: Path, name: str) -> np.ndarray:
+    try:
+        with np.load(path, allow_pickle=False) as content:
+            return content["data"]
+    except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise UserError(f"{name}: not a readable npz file with an array `data` ({error})") from error
 
 
 def _pixelrnn(size: int, train: str, valid: str) -> ImageSet:

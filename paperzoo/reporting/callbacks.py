@@ -13,22 +13,22 @@ SUPPLIED = ("monitor", "mode")  # arguments of `callbacks.checkpoints` that the 
 
 
 def build_callbacks(
-    config: Mapping[str, Any], metrics: MetricsCsv, monitor: str, mode: Literal["min", "max"]
+    settings: Mapping[str, Any], metrics: MetricsCsv, monitor: str, mode: Literal["min", "max"]
 ) -> list[Callback]:
     """The callbacks that the config lists, and the bookmark that lets `metrics.csv` be resumed.
 
     Args:
-        config: the whole resolved config, plain; `trainer.enable_progress_bar` and `trainer.enable_model_summary`
+        settings: the whole resolved config, plain; `trainer.enable_progress_bar` and `trainer.enable_model_summary`
             switch off the callbacks of these names.
         metrics: the run's `metrics.csv`.
         monitor: the metric that chooses `best.ckpt`.
         mode: whether a small or a large value of it is good.
     """
     callbacks: list[Callback] = [MetricsBookmark(metrics)]
-    for name, node in (config.get("callbacks") or {}).items():
+    for name, node in (settings.get("callbacks") or {}).items():
         supplied = {"monitor": monitor, "mode": mode} if name == "checkpoints" else {}
         callbacks.append(instantiate(node, **supplied))
-    trainer = config["trainer"]
+    trainer = settings["trainer"]
     if not trainer.get("enable_progress_bar", True):
         callbacks = [c for c in callbacks if not isinstance(c, ProgressBar)]
     if not trainer.get("enable_model_summary", True):

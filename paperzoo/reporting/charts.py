@@ -5,8 +5,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
 
+Number = float | int
+
 WIDTH, HEIGHT = 640, 320
-LEFT, RIGHT, TOP, BOTTOM = 64, 14, 12, 48
+LEFT, RIGHT, TOP, BOTTOM = 64, 26, 12, 48
 MOST_POINTS = 250
 COLOURS = 6  # --c0 ... --c5 in the page's style
 
@@ -16,8 +18,8 @@ class Curve:
     """(step, value) pairs joined by a line, or, with `level`, one value as a horizontal line."""
 
     label: str
-    points: Sequence[Sequence[float]] = ()
-    level: float | None = None
+    points: Sequence[Sequence[Number]] = ()
+    level: Number | None = None
     dashed: bool = False
 
 
@@ -25,15 +27,15 @@ class Curve:
 class Axes:
     """The part of the plane that a chart shows."""
 
-    first: float
-    last: float
-    low: float
-    high: float
+    first: Number
+    last: Number
+    low: Number
+    high: Number
 
-    def x(self, step: float) -> float:
+    def x(self, step: Number) -> Number:
         return round(LEFT + (step - self.first) / (self.last - self.first) * (WIDTH - LEFT - RIGHT), 1)
 
-    def y(self, value: float) -> float:
+    def y(self, value: Number) -> Number:
         up = (value - self.low) / (self.high - self.low)
         return round(TOP + (1 - min(max(up, -1.0), 2.0)) * (HEIGHT - TOP - BOTTOM), 1)
 
@@ -65,7 +67,7 @@ def chart(curves: Sequence[Curve]) -> str:
     )
 
 
-def _thinned(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+def _thinned(points: Sequence[tuple[Number, Number]]) -> list[tuple[Number, Number]]:
     """At most `MOST_POINTS` points: means of equally many neighbours; the first and the last point stay as they are."""
     if len(points) <= MOST_POINTS:
         return list(points)
@@ -75,7 +77,7 @@ def _thinned(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]
     return [points[0], *means, points[-1]]
 
 
-def _limits(values: Sequence[float], levels: Iterable[float]) -> tuple[float, float, bool]:
+def _limits(values: Sequence[Number], levels: Iterable[Number]) -> tuple[Number, Number, bool]:
     """Lowest and highest value to show, and whether values lie outside."""
     ordered = sorted(values)
     low, high = ordered[0], ordered[-1]
@@ -87,7 +89,7 @@ def _limits(values: Sequence[float], levels: Iterable[float]) -> tuple[float, fl
     return low - margin, high + margin, is_cut
 
 
-def _ticks(low: float, high: float) -> list[float]:
+def _ticks(low: Number, high: Number) -> list[Number]:
     """Round numbers from `low` to `high`, about five."""
     rough = (high - low) / 5
     power = 10.0 ** math.floor(math.log10(rough))
@@ -95,7 +97,7 @@ def _ticks(low: float, high: float) -> list[float]:
     return [i * step for i in range(math.ceil(low / step), math.floor(high / step) + 1)]
 
 
-def _short(value: float) -> str:
+def _short(value: Number) -> str:
     for size, letter in ((1e9, "G"), (1e6, "M"), (1e4, "k")):
         if abs(value) >= size:
             return f"{value / (1000 if letter == 'k' else size):.6g}{letter}"
@@ -121,7 +123,7 @@ def _stroke(curve: Curve, colour: int) -> str:
     return f'stroke="var(--c{colour})" stroke-width="2" stroke-linejoin="round"{dashes}'
 
 
-def _draw(curve: Curve, line: Sequence[tuple[float, float]], axes: Axes, colour: int) -> str:
+def _draw(curve: Curve, line: Sequence[tuple[Number, Number]], axes: Axes, colour: int) -> str:
     if curve.level is not None:
         return f'<path d="M{LEFT} {axes.y(curve.level)}H{WIDTH}" fill="none" {_stroke(curve, colour)}/>'
     path = " ".join(f"{axes.x(x)},{axes.y(y)}" for x, y in line)

@@ -2,7 +2,6 @@
 
 import io
 import logging
-import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +17,8 @@ from pytorch_lightning.strategies import FSDPStrategy, ModelParallelStrategy
 from pytorch_lightning.trainer.states import TrainerFn
 from pytorch_lightning.utilities import rank_zero_only
 from torch import nn
+
+from paperzoo.files import write_bytes
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -120,14 +121,6 @@ def to_png(figure: "Figure", caption: str) -> bytes:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", metadata={CAPTION_KEY: caption})
     return buffer.getvalue()
-
-
-def write_bytes(path: Path, content: bytes) -> None:
-    """Writes a file whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_bytes(content)
-    temporary.replace(path)
 
 
 def file_name(name: str) -> str:

@@ -11,6 +11,8 @@ from numpy import ndarray
 from PIL import Image
 from torch import Tensor
 
+from paperzoo.files import replacing
+
 TILE_PIXELS = 64  # images smaller than this are enlarged by a whole factor, so that a person can see them
 GAP_PIXELS = 2
 DOTS_PER_INCH = 100
@@ -82,6 +84,6 @@ def image_grid(
 
 def save_png(images: UInt8[Tensor, "n channel height width"], path: Path, columns: int) -> Path:
     """Writes the pixel-exact grid of `images` (see `tile`) to `path`, in a folder made if need be; returns `path`."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(tile(images, columns)).save(path, format="PNG")
+    with replacing(path) as temporary:
+        Image.fromarray(tile(images, columns)).save(temporary, format="PNG")
     return path

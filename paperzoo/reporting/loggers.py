@@ -13,24 +13,24 @@ from paperzoo.config import instantiate
 from paperzoo.reporting import wandb_run
 from paperzoo.reporting.results import Row
 
-SUPPLIED = ("folder", "config")  # arguments of a logger that the program fills in, if the logger takes them
+SUPPLIED = ("folder", "settings")  # arguments of a logger that the program fills in, if the logger takes them
 
 
 def build_loggers(
-    nodes: Mapping[str, Mapping[str, Any]] | None, folder: Path, config: Mapping[str, Any]
+    nodes: Mapping[str, Mapping[str, Any]] | None, folder: Path, settings: Mapping[str, Any]
 ) -> list[Logger]:
     """The loggers of the config group `logger`, those beside `metrics.csv`.
 
     Args:
         nodes: the config's `logger`: for each name a node with `_target_`.
         folder: the run's folder.
-        config: the whole resolved config, plain.
+        settings: the whole resolved config, plain.
     """
     loggers: list[Logger] = []
     for node in (nodes or {}).values():
         taken = inspect.signature(hydra.utils.get_object(node["_target_"])).parameters
-        supplied = {name: value for name, value in (("folder", folder), ("config", config)) if name in taken}
-        loggers.append(instantiate(node, **supplied))
+        supplied = {name: value for name, value in zip(SUPPLIED, (folder, settings), strict=True) if name in taken}
+        loggers.append(instantiate(dict(node), **supplied))
     return loggers
 
 

@@ -10,10 +10,10 @@ from typing import Any
 import yaml
 from PIL import Image, UnidentifiedImageError
 
+from paperzoo.files import write_text
 from paperzoo.reporting.charts import Curve, chart
 from paperzoo.reporting.metrics_csv import FILE_NAME, read_metrics
-from paperzoo.reporting.results import Summary, budget, difference, environment, git_commit, number
-from paperzoo.runs import write_text
+from paperzoo.reporting.results import Number, Summary, budget, difference, environment, git_commit, number
 
 STYLE = """
 :root { color-scheme: light dark; --ink: #1d2430; --dim: #5d6878; --paper: #ffffff; --card: #f5f6f8; --line: #dde1e7;
@@ -87,9 +87,7 @@ def write_report(folder: Path, summary: Summary) -> Path:
         f'<meta name="viewport" content="width=device-width, initial-scale=1">\n<title>{escape(title)}</title>\n'
         f"<style>{STYLE}</style>\n</head>\n<body>\n{''.join(sections)}</body>\n</html>\n"
     )
-    path = folder / "report.html"
-    write_text(path, html)
-    return path
+    return write_text(folder / "report.html", html)
 
 
 def _head(paper: Mapping[str, Any], summary: Summary) -> str:
@@ -132,7 +130,7 @@ def _results(summary: Summary) -> str:
     return f'<section>\n<h2>Published and measured</h2>\n{table}<dl class="facts">{boxes}</dl>\n</section>\n'
 
 
-def duration(hours: float) -> str:
+def duration(hours: Number) -> str:
     """`1 h 05 min`, `3 min 20 s` or `12 s`."""
     seconds = round(hours * 3600)
     if seconds >= 3600:
@@ -157,7 +155,7 @@ def _measured(summary: Summary) -> str:
     )
 
 
-def _curves(metrics: Mapping[str, Sequence[tuple[float, float]]], summary: Summary) -> str:
+def _curves(metrics: Mapping[str, Sequence[tuple[Number, Number]]], summary: Summary) -> str:
     quantities = dict.fromkeys(metric.partition("/")[2] for metric in metrics if "/" in metric)
     important = {row.metric.partition("/")[2]: None for row in summary.rows}
     ordered = [q for q in important if q in quantities] + [q for q in quantities if q not in important]
@@ -169,7 +167,7 @@ def _curves(metrics: Mapping[str, Sequence[tuple[float, float]]], summary: Summa
 
 
 def _curves_of(
-    quantity: str, metrics: Mapping[str, Sequence[tuple[float, float]]], summary: Summary
+    quantity: str, metrics: Mapping[str, Sequence[tuple[Number, Number]]], summary: Summary
 ) -> Iterator[Curve]:
     for stage in ("train", "val", "test"):
         if points := metrics.get(f"{stage}/{quantity}"):

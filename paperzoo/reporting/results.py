@@ -14,7 +14,10 @@ from typing import Any, Literal
 
 from rich.table import Table
 
-from paperzoo.runs import VOLATILE, write_text
+from paperzoo.files import write_text
+from paperzoo.runs import VOLATILE
+
+Number = float | int  # YAML has both
 
 DIRECTIONS = ("min", "max")
 PUBLISHED_KEYS = {"value", "source", "direction"}
@@ -27,13 +30,13 @@ class Row:
     """A metric with its published and its measured value; either may be missing."""
 
     metric: str
-    published: float | None = None
+    published: Number | None = None
     source: str = ""
     direction: Literal["min", "max"] | None = None
-    measured: float | None = None
+    measured: Number | None = None
 
     @property
-    def difference(self) -> float | None:
+    def difference(self) -> Number | None:
         """Measured minus published, in the metric's unit."""
         return None if self.measured is None or self.published is None else self.measured - self.published
 
@@ -118,7 +121,7 @@ def _is_text(value: Any) -> bool:
     return isinstance(value, str) and bool(value.strip())
 
 
-def comparison(published: Mapping[str, Mapping[str, Any]], metrics: Mapping[str, float]) -> list[Row]:
+def comparison(published: Mapping[str, Mapping[str, Any]], metrics: Mapping[str, Number]) -> list[Row]:
     """A row for each published metric, then one for each other validation or test metric of this run.
 
     Args:
@@ -131,7 +134,7 @@ def comparison(published: Mapping[str, Mapping[str, Any]], metrics: Mapping[str,
     return rows + [Row(name, measured=metrics[name]) for name in others]
 
 
-def number(value: float | None) -> str:
+def number(value: Number | None) -> str:
     """`value` with four significant digits at least, `-` for None."""
     if value is None:
         return "-"
@@ -222,13 +225,13 @@ class Summary:
     name: str
     status: Literal["finished", "stopped", "failed"]
     command: str
-    metrics: Mapping[str, float]
+    metrics: Mapping[str, Number]
     rows: Sequence[Row]
     config: Mapping[str, Any]
     steps: int
     epochs: int
     parameters: int
-    hours: float
+    hours: Number
     device: str
     message: str = ""
 
@@ -308,9 +311,7 @@ def write_summary(folder: Path, summary: Summary) -> Path:
         "identity": summary.identity,
         "config": summary.config,
     }
-    path = folder / "summary.json"
-    write_text(path, json.dumps(_finite(content), indent=2, allow_nan=False) + "\n")
-    return path
+    return write_text(folder / "summary.json", json.dumps(_finite(content), indent=2, allow_nan=False) + "\n")
 
 
 def _finite(value: Any) -> Any:

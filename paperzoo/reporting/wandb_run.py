@@ -20,7 +20,7 @@ OFFLINE_MODES = ("offline", "dryrun")
 
 def wandb_logger(
     folder: Path,
-    config: Mapping[str, Any],
+    settings: Mapping[str, Any],
     project: str,
     entity: str | None = None,
     tags: Sequence[str] = (),
@@ -30,10 +30,11 @@ def wandb_logger(
 
     The run's id is the folder's name, so a resumed training continues the same W&B run. Without an account on this
     machine (WANDB_API_KEY or `wandb login`) it records offline and never asks for one; WANDB_MODE decides otherwise.
+    Runs are grouped by the two folders above theirs: `<paper>/<preset>`, or the sweep that they are jobs of.
 
     Args:
         folder: the run's folder.
-        config: the resolved config; the run is grouped by the folders above it, `<paper>/<preset>`.
+        settings: the resolved config.
         project: W&B project.
         entity: W&B user or team; None for the account's default.
         tags: as shown in W&B.
@@ -41,7 +42,7 @@ def wandb_logger(
     """
     offline = is_offline()
     group = "/".join(folder.parts[-3:-1]) or None
-    return WandbLogger(
+    logger = WandbLogger(
         name=folder.name,
         id=run_id(folder),
         resume=None if offline else "allow",
@@ -52,8 +53,10 @@ def wandb_logger(
         group=group,
         tags=list(tags),
         notes=notes,
-        config=dict(config),
+        config=dict(settings),
     )
+    logger._wandb_init.pop("anonymous", None)  # Lightning passes it always, and W&B warns about it always
+    return logger
 
 
 def run_id(folder: Path) -> str:
@@ -82,6 +85,8 @@ def has_account() -> bool:
 
 def summarize(logger: WandbLogger, rows: Sequence[Row]) -> None:
     """Puts the published numbers and the differences beside the measured ones in the run's summary."""
+    if logger._experiment is None:
+        return
     for row in rows:
         if row.published is not None:
             logger.experiment.summary[f"published/{row.metric}"] = row.published
@@ -94,7 +99,8 @@ def finish(logger: WandbLogger, exit_code: int) -> None:
     if logger._experiment is None:
         return
     run = logger.experiment
-    recorded = Path(run.dir).parent
-    run.finish(exit_code=exit_code, quiet=True)
-    if run.settings._offline:
-        log.warning("W&B recorded offline; upload with: wandb sync %s", recorded)
+    run.finish(exit_code=exit_code)
+    if run.offline:
+        sessions = sorted(Path(run.dir).parent.parent.glob(f"offline-run-*-{run.id}"))
+        together = f"--id {run.id} " if len(sessions) > 1 else ""  # a resumed run was recorded in several parts
+        log.warning("W&B recorded offline; upload with: wandb sync %s%s", together, " ".join(map(str, sessions)))

@@ -1,15 +1,17 @@
 import os
 import stat
+from pathlib import Path
 
 import pytest
-import torch
+import wandb
+from hydra import compose, initialize_config_dir
 from pytorch_lightning.loggers import TensorBoardLogger, WandbLogger
 from tiny_training import TinyData, tiny_model, tiny_trainer
 
+from paperzoo.cli import register_resolvers
 from paperzoo.reporting import wandb_run
 from paperzoo.reporting.figures import Figures
 from paperzoo.reporting.loggers import build_loggers, close_loggers
-from paperzoo.reporting.metrics_csv import MetricsCsv
 from paperzoo.reporting.results import Row
 
 WANDB = {"_target_": "paperzoo.reporting.wandb_run.wandb_logger", "project": "paperzoo"}
@@ -30,11 +32,29 @@ def folder(tmp_path):
     return tmp_path / "glow" / "cifar10" / "2026-01-02_03-04-05_ab12"
 
 
-def test_metrics_csv_is_always_there_and_first(folder):
-    assert [type(logger) for logger in build_loggers(None, folder, {})] == [MetricsCsv]
-    loggers = build_loggers({"tensorboard": TENSORBOARD}, folder, {})
-    assert [type(logger) for logger in loggers] == [MetricsCsv, TensorBoardLogger]
-    assert loggers[1].log_dir == str(folder / "tensorboard")
+def test_tensorboard_writes_into_the_run_folder(folder):
+    (logger,) = build_loggers({"tensorboard": TENSORBOARD}, folder, {})
+    assert isinstance(logger, TensorBoardLogger)
+    assert Path(logger.log_dir) == folder / "tensorboard"
+    logger.log_metrics({"val/loss": 1.0}, 0)
+    close_loggers([logger], "finished")
+    assert list((folder / "tensorboard").glob("events*"))
+
+
+def test_several_loggers_can_be_chosen_and_csv_alone_adds_none():
+    conf = Path(__file__).parents[2] / "conf"
+    register_resolvers()
+    chosen = {}
+    with initialize_config_dir(str(conf)):
+        for choice in ("csv", "wandb", "[csv,wandb]", "[tensorboard,wandb]"):
+            config = compose("train", overrides=[f"logger={choice}"])
+            chosen[choice] = set(config.logger)
+    assert chosen == {
+        "csv": set(),
+        "wandb": {"wandb"},
+        "[csv,wandb]": {"wandb"},
+        "[tensorboard,wandb]": {"tensorboard", "wandb"},
+    }
 
 
 def test_without_an_account_wandb_records_offline(no_account):
@@ -66,23 +86,24 @@ def test_the_run_id_names_the_folder_in_characters_that_wandb_takes(folder):
 def test_two_offline_runs_in_one_process_are_two_runs_and_are_closed(no_account, folder, caplog):
     recorded = []
     for job, status in (("0", "finished"), ("1", "failed")):
-        loggers = build_loggers({"wandb": WANDB}, folder / job, {"seed": 0})
+        (wandb_logger,) = loggers = build_loggers({"wandb": WANDB}, folder / job, {"seed": 0})
         trainer = tiny_trainer(folder / job, Figures(every_n_epochs=1), max_epochs=1)
-        trainer.loggers = loggers
+        trainer.loggers = [*trainer.loggers, *loggers]
         trainer.fit(tiny_model(), TinyData())
-        wandb_logger = loggers[1]
         assert isinstance(wandb_logger, WandbLogger)
         run = wandb_logger.experiment
         recorded.append(run.id)
         assert run.config["seed"] == 0
         assert run.group == "cifar10/" + folder.name
-        close_loggers(loggers, status, [Row("test/loss", 1.0, "Table 1", "min", 1.5)])
-        assert run._is_finished
+        rows = [Row("test/loss", 1.0, "Table 1", "min", 1.5)]
+        wandb_run.summarize(wandb_logger, rows)
         assert run.summary["published/test/loss"] == 1.0
         assert run.summary["difference/test/loss"] == 0.5
+        close_loggers(loggers, status, rows)
+        assert run._is_finished
+        assert wandb.run is None
         assert f"wandb sync {folder / job}" in caplog.text
     assert recorded[0] != recorded[1]
-    assert torch.initial_seed() is not None
 
 
 def test_closing_loggers_that_never_logged_does_nothing(no_account, folder):

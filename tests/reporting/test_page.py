@@ -4,8 +4,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from paperzoo.files import write_bytes
 from paperzoo.reporting.charts import Curve, chart
-from paperzoo.reporting.figures import to_png, write_bytes
+from paperzoo.reporting.figures import to_png
 from paperzoo.reporting.images import image_grid
 from paperzoo.reporting.metrics_csv import MetricsCsv
 from paperzoo.reporting.page import duration, write_report

@@ -21,6 +21,7 @@ PUBLISHED = {
     "test/bits_per_dim": {"value": 3.35, "source": "Table 2", "direction": "min"},
     "test/accuracy": {"value": 0.9, "source": "section 5", "direction": "max"},
 }
+CURVE = [[1, 5], [9, 3.5]]
 MEASURED = [
     {
         "metric": "test/bits_per_dim",
@@ -171,6 +172,6 @@ def test_the_identity_is_blind_to_devices_and_sees_everything_else():
 
 
 def test_a_summary_that_cannot_be_written_is_a_user_error(tmp_path):
-    (tmp_path / "file").touch()
+    (tmp_path / "summary.json").mkdir()
     with pytest.raises(UserError, match=r"summary\.json: cannot be written"):
-        write_summary(tmp_path / "file", summary())
+        write_summary(tmp_path, summary())

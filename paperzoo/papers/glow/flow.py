@@ -162,7 +162,10 @@ class Glow(ImageFlow):
 
         A class-conditional flow without labels leaves the class out of the last prior, and stays a bijection.
         """
-        x = x - 0.5
+        with torch.autocast(x.device.type, enabled=False):  # of the networks' precision, coupling_dtype decides
+            return self._encode_with_log_det(x - 0.5, label)
+
+    def _encode_with_log_det(self, x: Image, label: Label | None) -> tuple[Latents, PerImage]:
         latents: Latents = []
         log_det = x.new_zeros(len(x))
         for index, level in enumerate(self.levels):
@@ -182,12 +185,16 @@ class Glow(ImageFlow):
                 step.compile()
 
     def decode(self, latents: Sequence[Tensor], label: Label | None = None) -> Image:
+        with torch.autocast(latents[-1].device.type, enabled=False):
+            return self._decode(latents, label) + 0.5
+
+    def _decode(self, latents: Sequence[Tensor], label: Label | None) -> Image:
         x = self.top.inverse(latents[-1], label)
         for index in reversed(range(len(self.levels))):
             if index < len(self.splits):
                 x = self.splits[index].inverse(x, latents[index])
             x = unsqueeze(self.levels[index].inverse(x))
-        return x + 0.5
+        return x
 
     def classify(self, latents: Sequence[Tensor], label: Label) -> Float[Tensor, "batch class"]:
         """Logits of the auxiliary classifier, which sees the last level's latents before they are standardised.
