@@ -121,7 +121,7 @@ def check(job: Job) -> None:
         if base and not problems and _class_of(settings[section], base) is None:
             problems.append(f"{section}._target_={settings[section]['_target_']}: is not a {base.__name__}")
     for group, supplied in (("callbacks", SUPPLIED_TO_CALLBACKS), ("logger", SUPPLIED_TO_LOGGERS)):
-        for name, node in (settings[group] or {}).items():
+        for name, node in (settings.get(group) or {}).items():
             problems += configs.target_problems(node, f"{group}.{name}", supplied)
     problems += _pair_problems(job)
     if settings["resume"] and (saved := runs.saved_settings(job.folder)):

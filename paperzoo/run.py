@@ -7,6 +7,7 @@ import logging
 import platform
 import shlex
 import time
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -38,6 +39,8 @@ from paperzoo.reporting.page import duration, write_report
 from paperzoo.reporting.results import Row, Summary, comparison, terminal_table, write_summary
 
 log = logging.getLogger(__name__)
+warnings.filterwarnings("ignore", message=".*LeafSpec.*")  # Lightning 2.6 under torch 2.13 and later
+warnings.filterwarnings("ignore", message=".*your dataloader is not resumable.*")  # ours are, see paperzoo.data.base
 
 Status = Literal["finished", "stopped", "failed"]
 
@@ -128,7 +131,7 @@ def build(job: Job) -> Parts:
     data: PaperData = configs.instantiate(settings["data"])
     module: PaperModule = configs.instantiate(settings["model"])
     metrics_csv = MetricsCsv(job.folder)
-    loggers = [metrics_csv, *build_loggers(settings["logger"], job.folder, settings)]
+    loggers = [metrics_csv, *build_loggers(settings.get("logger"), job.folder, settings)]
     provenance = Provenance(job)
     callbacks = build_callbacks(settings, metrics_csv, *objective(job, module))
     trainer = configs.instantiate(

@@ -164,13 +164,25 @@ class BatchOrder(Sampler[Tensor]):
 
 
 class BatchLoader(DataLoader[Any]):
-    """A DataLoader of whole batches in the order of a `BatchOrder`, which also knows where a resumed epoch goes on.
+    """A DataLoader of whole batches in a `BatchOrder`. Lightning takes it for one that can resume, and it can.
 
-    Lightning takes a loader with these two methods for one that can resume; there is nothing to save.
+    There is no state to save: `BatchOrder` reads its place from the counters of the run.
     """
 
     def state_dict(self) -> dict[str, Any]:
         return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        return None
+        """Called when training resumes, before the loops look at their counters.
+
+        If the checkpoint was saved after an epoch, Lightning would go through that epoch once more without a batch
+        (with `max_steps`, or if it was saved in `on_train_epoch_start`), and so skip the order and the noise of one.
+        """
+        trainer = self.sampler.data.trainer if isinstance(self.sampler, BatchOrder) else None
+        if trainer is None:
+            return
+        batches, epochs = trainer.fit_loop.epoch_loop.batch_progress, trainer.fit_loop.epoch_progress
+        if batches.is_last_batch and _epochs(trainer.fit_loop).started == _epochs(trainer.fit_loop).processed:
+            batches.reset_on_run()
+            if epochs.current.completed < _epochs(trainer.fit_loop).processed:
+                epochs.increment_completed()

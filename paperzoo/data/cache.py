@@ -21,7 +21,7 @@ from filelock import FileLock
 from paperzoo.errors import UserError
 
 BLOCK_BYTES = 1 << 24
-_FULL = (errno.ENOSPC, errno.EDQUOT)
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class ArrayCache:
@@ -109,12 +109,13 @@ class ArrayCache:
             with FileLock(self.folder / ".lock"):
                 yield
         except OSError as error:
-            if error.errno in _FULL:
+            if error.errno in DISK_FULL:
                 raise UserError(
                     f"{self.folder}: no space left on this disk; nothing half-written was kept. "
                     "Free some space, or choose another disk with data_root=FOLDER"
                 ) from error
-            if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST):
+            ours = str(error.filename or "").startswith(str(self.folder))
+            if ours and error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST):
                 raise UserError(
                     f"{self.folder}: cannot be written to ({error.strerror}); choose data_root=FOLDER"
                 ) from error

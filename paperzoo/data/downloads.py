@@ -20,10 +20,11 @@ import pooch
 import requests
 from torchvision.datasets.utils import download_file_from_google_drive
 
-from paperzoo.data.cache import checksums
+from paperzoo.data.cache import DISK_FULL, checksums
 from paperzoo.errors import UserError
 
 _SECONDS_TO_CONNECT = 30
+_DOWNLOADING = ".downloading-"
 
 
 @dataclass(frozen=True)
@@ -53,34 +54,36 @@ class Source:
 
         Raises:
             UserError: no network, no such file, or a wrong checksum; says how to fetch it by hand.
+            OSError: the disk is full.
         """
         if (folder / self.file).exists():
             return
+        for leftover in folder.glob(f"{_DOWNLOADING}*"):  # of a process that was killed
+            shutil.rmtree(leftover, ignore_errors=True)
         errors = []
-        for url in self.urls:
-            loader = pooch.HTTPDownloader(progressbar=sys.stderr.isatty(), timeout=_SECONDS_TO_CONNECT)
+        for address in self.pages:
+            download = self._from_url if address in self.urls else self._from_google_drive
             try:
-                pooch.retrieve(url, self.checksum, fname=self.file, path=folder, downloader=loader)
+                with tempfile.TemporaryDirectory(prefix=_DOWNLOADING, dir=folder) as temporary:
+                    download(address, Path(temporary))
+                    (Path(temporary) / self.file).replace(folder / self.file)
                 return
-            except (requests.RequestException, ValueError) as error:
-                errors.append(f"{url}: {_short(error)}")
-        if self.google_drive:
-            try:
-                self._fetch_from_google_drive(folder)
-                return
-            except (RuntimeError, requests.RequestException, OSError, ValueError) as error:
-                errors.append(f"{self.pages[-1]}: {_short(error)}")
+            except Exception as error:  # requests, pooch, torchvision and gdown each have their own
+                if isinstance(error, OSError) and error.errno in DISK_FULL:
+                    raise
+                errors.append(f"{address}: {_short(error)}")
         raise UserError(
             f"{self.file} could not be downloaded: {'; '.join(errors) or 'it is offered nowhere without a login'}. "
             f"Fetch it by hand and put it into {folder}"
         )
 
-    def _fetch_from_google_drive(self, folder: Path) -> None:
-        assert self.google_drive is not None
-        with tempfile.TemporaryDirectory(dir=folder) as temporary:
-            md5 = (self.checksum or "").removeprefix("md5:") or None
-            download_file_from_google_drive(self.google_drive, temporary, self.file, md5)
-            (Path(temporary) / self.file).replace(folder / self.file)
+    def _from_url(self, url: str, folder: Path) -> None:
+        loader = pooch.HTTPDownloader(progressbar=sys.stderr.isatty(), timeout=_SECONDS_TO_CONNECT)
+        pooch.retrieve(url, self.checksum, fname=self.file, path=folder, downloader=loader)
+
+    def _from_google_drive(self, page: str, folder: Path) -> None:
+        md5 = (self.checksum or "").removeprefix("md5:") or None
+        download_file_from_google_drive(page.rsplit("/", 1)[-1], folder, self.file, md5)
 
     def verify(self, folder: Path) -> str:
         """The file's sha256, after comparing it with its published checksum.
@@ -103,7 +106,7 @@ class Source:
 def _short(error: Exception) -> str:
     if isinstance(error, requests.ConnectionError | requests.Timeout):
         return "no connection"
-    return str(error).splitlines()[0]
+    return next(iter(str(error).splitlines()), type(error).__name__)
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from paperzoo.data.cache import ArrayCache
 from paperzoo.data.image_set import Shape
 
 Index = Int64[Tensor, " batch"]
-Rows = Int64[np.ndarray, " rows"]
+Rows = Int64[np.ndarray, " _"]
 
 
 class ResidentBatch(NamedTuple):

@@ -110,7 +110,7 @@ def _grid(axes: Axes) -> str:
         y = axes.y(value)
         parts.append(f'<path d="M{LEFT} {y}H{WIDTH - RIGHT}" stroke="var(--grid)"/>')
         parts.append(f'<text x="{LEFT - 7}" y="{y + 5}" text-anchor="end">{_short(value)}</text>')
-    for step in _ticks(axes.first, axes.last):
+    for step in (tick for tick in _ticks(axes.first, axes.last) if tick == int(tick)):
         parts.append(f'<text x="{axes.x(step)}" y="{HEIGHT - 26}" text-anchor="middle">{_short(step)}</text>')
     parts.append(f'<text x="{(LEFT + WIDTH - RIGHT) / 2}" y="{HEIGHT - 4}" text-anchor="middle">step</text>')
     return "".join(parts)

@@ -30,7 +30,8 @@ def build_loggers(
     for node in (nodes or {}).values():
         taken = inspect.signature(hydra.utils.get_object(node["_target_"])).parameters
         supplied = {name: value for name, value in zip(SUPPLIED, (folder, settings), strict=True) if name in taken}
-        loggers.append(instantiate(dict(node), **supplied))
+        make = instantiate({**node, "_partial_": True})  # Hydra would build the targets inside `settings` as well
+        loggers.append(make(**supplied))
     return loggers
 
 

@@ -48,7 +48,7 @@ pre { background: var(--card); border: 1px solid var(--line); border-radius: .5r
 .facts dt { color: var(--dim); font-size: .8rem; } .facts dd { margin: 0; font-weight: 600; overflow-wrap: anywhere; }
 .charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 25rem), 1fr)); gap: 1.2rem;
   align-items: start; }
-.charts > :only-child { grid-column: 1 / -1; }
+.charts > :only-child, .charts > .wide { grid-column: 1 / -1; }
 figure { margin: 0; background: var(--card); border: 1px solid var(--line); border-radius: .6rem; padding: .8rem;
   min-width: 0; }
 figcaption { font-size: .9rem; color: var(--dim); margin-top: .5rem; }
@@ -195,8 +195,9 @@ def _figure(path: Path) -> str:
         return ""
     source = f"data:image/png;base64,{base64.b64encode(content).decode()}"
     text = escape(caption)
+    shape = "wide" if width > 2.5 * height else "normal"
     return (
-        f'<figure>\n<img src="{source}" alt="{text}" width="{width}" height="{height}">\n'
+        f'<figure class="{shape}">\n<img src="{source}" alt="{text}" width="{width}" height="{height}">\n'
         f"<figcaption>{text}</figcaption>\n</figure>\n"
     )
 

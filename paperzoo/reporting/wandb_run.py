@@ -54,6 +54,7 @@ def wandb_logger(
         tags=list(tags),
         notes=notes,
         config=dict(settings),
+        settings={"quiet": True},  # the last lines on the terminal are the run's own table
     )
     logger._wandb_init.pop("anonymous", None)  # Lightning passes it always, and W&B warns about it always
     return logger

@@ -160,12 +160,12 @@ def test_prepared_data_on_a_read_only_disk_is_used(
 ) -> None:
     make_data(Mnist).prepare_data()
     (data_root / "mnist/.lock").unlink()
-    os.chmod(data_root / "mnist", 0o555)
+    (data_root / "mnist").chmod(0o555)
     try:
         assert next(iter(ready(make_data(Mnist)).test_dataloader()))
         assert not (data_root / "mnist/.lock").exists()
     finally:
-        os.chmod(data_root / "mnist", 0o755)
+        (data_root / "mnist").chmod(0o755)
 
 
 def problems(data: type[ImageData], **arguments: Any) -> list[str]:
@@ -227,7 +227,7 @@ def test_holding_out_everything_is_a_problem(arguments: dict[str, Any], make_dat
     make_data(Digits).prepare_data()
     wanted = arguments | {"image_shape": [1, 8, 8], "num_classes": 10, "validation_images": 1497}
     assert problems(Digits, **wanted)[0].startswith("data.validation_images=1497: there are only 1497")
-    with pytest.raises(UserError, match="data.validation_images"):
+    with pytest.raises(UserError, match=r"data\.validation_images"):
         make_data(Digits, validation_images=1497).setup()
 
 
@@ -282,7 +282,7 @@ def test_a_set_on_google_drive_names_its_page(monkeypatch: pytest.MonkeyPatch, m
 
 def test_download_false_never_asks_the_network(monkeypatch: pytest.MonkeyPatch, make_data: MakeData) -> None:
     asked = no_network(monkeypatch)
-    with pytest.raises(UserError, match="data.download=false"):
+    with pytest.raises(UserError, match=r"data\.download=false"):
         make_data(ImageNet32).prepare_data()
     assert asked == []
 
@@ -296,7 +296,7 @@ def test_downloaded_files_are_kept_only_if_their_checksum_matches(
     (served / "t10k-labels-idx1-ubyte.gz").write_bytes(b"not what it was")
     with pytest.raises(UserError, match=r"t10k-labels-idx1-ubyte\.gz could not be downloaded"):
         make_data(Mnist, download=True).prepare_data()
-    assert not (data_root / "mnist/raw/t10k-labels-idx1-ubyte.gz").exists()
+    assert len(list((data_root / "mnist/raw").iterdir())) == 3
     write_idx(served)
     asked.clear()
     data = ready(make_data(Mnist, download=True))

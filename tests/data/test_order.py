@@ -18,7 +18,7 @@ from tests.data.conftest import MakeData
 BATCHES = 5
 
 
-class Stop(Exception):
+class KilledError(Exception):
     """Ends a run as a killed process would, but for the process."""
 
 
@@ -45,7 +45,7 @@ class Recorder(LightningModule):
     def _save_and_stop(self, place: str) -> None:
         if self.save_in == place and self.stop_at == self.trainer.global_step:
             self.trainer.save_checkpoint(self.checkpoint)
-            raise Stop
+            raise KilledError
 
     def on_train_batch_end(self, *_: Any) -> None:
         self._save_and_stop("batch")
@@ -92,7 +92,7 @@ def test_a_resumed_run_sees_the_batches_and_the_noise_that_were_next(
     assert len(whole.seen) == 3 * BATCHES
 
     killed = Recorder(stop_at, save_in, tmp_path / "killed.ckpt")
-    with pytest.raises(Stop):
+    with pytest.raises(KilledError):
         trainer(tmp_path, **length).fit(killed, data())
     torch.manual_seed(12345)
     resumed = Recorder()
@@ -110,7 +110,7 @@ def test_a_whole_epoch_without_limits_is_resumed_too(tmp_path: Path, make_data: 
     trainer(tmp_path, **unlimited).fit(whole, data())
     assert len(whole.seen) == 3 * 4  # 1497 images: 4 whole batches of 300
     killed = Recorder(6, "batch", tmp_path / "killed.ckpt")
-    with pytest.raises(Stop):
+    with pytest.raises(KilledError):
         trainer(tmp_path, **unlimited).fit(killed, data())
     resumed = Recorder()
     trainer(tmp_path, **unlimited).fit(resumed, data(), ckpt_path=str(tmp_path / "killed.ckpt"), weights_only=True)

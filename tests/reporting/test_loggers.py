@@ -86,7 +86,9 @@ def test_the_run_id_names_the_folder_in_characters_that_wandb_takes(folder):
 def test_two_offline_runs_in_one_process_are_two_runs_and_are_closed(no_account, folder, caplog):
     recorded = []
     for job, status in (("0", "finished"), ("1", "failed")):
-        (wandb_logger,) = loggers = build_loggers({"wandb": WANDB}, folder / job, {"seed": 0})
+        (wandb_logger,) = loggers = build_loggers(
+            {"wandb": WANDB}, folder / job, {"seed": 0, "logger": {"wandb": WANDB}}
+        )
         trainer = tiny_trainer(folder / job, Figures(every_n_epochs=1), max_epochs=1)
         trainer.loggers = [*trainer.loggers, *loggers]
         trainer.fit(tiny_model(), TinyData())
@@ -94,6 +96,7 @@ def test_two_offline_runs_in_one_process_are_two_runs_and_are_closed(no_account,
         run = wandb_logger.experiment
         recorded.append(run.id)
         assert run.config["seed"] == 0
+        assert run.config["logger"] == {"wandb": WANDB}
         assert run.group == "cifar10/" + folder.name
         rows = [Row("test/loss", 1.0, "Table 1", "min", 1.5)]
         wandb_run.summarize(wandb_logger, rows)

@@ -15,8 +15,9 @@ from paperzoo.nn.flow import Image, PerImage
 LOG_SCALE_FACTOR = 3.0
 HIDDEN_WEIGHT_STD = 0.05
 
-Channels = Float[Tensor, " channel"]
-Kernel = Float[Tensor, "out_channel in_channel height width"]
+Half = Float[Tensor, "batch half_channel height width"]
+Output = Float[Tensor, "batch out_channel height width"]
+Kernel = Float[Tensor, "out_channel in_channel kernel_height kernel_width"]
 
 
 class ActNorm(nn.Module):
@@ -34,19 +35,21 @@ class ActNorm(nn.Module):
         self.register_buffer("initialized", torch.tensor(False))
 
     @property
-    def log_scale(self) -> Channels:
+    def log_scale(self) -> Float[Tensor, " channel"]:
         """The log-determinant of one pixel is the sum of these."""
         return LOG_SCALE_FACTOR * self.log_scale_parameter
 
     def forward(self, x: Image) -> Image:
         return (x + self.bias.view(-1, 1, 1)) * self.log_scale.exp().view(-1, 1, 1)
 
-    def fold_into_next(self, matrix: Float[Tensor, "out channel"]) -> tuple[Float[Tensor, "out channel"], Channels]:
+    def fold_into_next(
+        self, matrix: Float[Tensor, "out channel"]
+    ) -> tuple[Float[Tensor, "out channel"], Float[Tensor, " out"]]:
         """Matrix and bias of this normalisation followed by a matrix over the channels."""
         scaled = matrix * self.log_scale.exp()
         return scaled, scaled @ self.bias
 
-    def fold_into_previous(self, kernel: Kernel) -> tuple[Kernel, Channels]:
+    def fold_into_previous(self, kernel: Kernel) -> tuple[Kernel, Float[Tensor, " out_channel"]]:
         """Kernel and bias of a convolution without bias followed by this normalisation."""
         scale = self.log_scale.exp()
         return kernel * scale.view(-1, 1, 1, 1), scale * self.bias
@@ -62,7 +65,9 @@ class ActNorm(nn.Module):
         self.initialized.fill_(True)
 
 
-def conv3x3(x: Image, kernel: Kernel, bias: Channels) -> Image:
+def conv3x3(
+    x: Image, kernel: Float[Tensor, "out_channel in_channel 3 3"], bias: Float[Tensor, " out_channel"]
+) -> Output:
     """A 3x3 convolution with zero padding, computed in x's precision.
 
     If the kernel has one input channel more than x, that channel is 1 on the padding and 0 inside, which tells the
@@ -89,7 +94,7 @@ class ZeroConv(nn.Module):
         self.bias = nn.Parameter(torch.zeros(out_channels))
         self.log_scale_parameter = nn.Parameter(torch.zeros(out_channels))
 
-    def forward(self, x: Image) -> Image:
+    def forward(self, x: Image) -> Output:
         scale = (LOG_SCALE_FACTOR * self.log_scale_parameter).exp()
         return conv3x3(x, self.weight * scale.view(-1, 1, 1, 1), self.bias * scale)
 
@@ -129,7 +134,7 @@ class CouplingNet(nn.Module):
         self.last = ZeroConv(width, out_channels, edge_bias)
         self.dtype = dtype
 
-    def forward(self, x: Image) -> Image:
+    def forward(self, x: Image) -> Output:
         hidden = x.to(self.dtype or x.dtype, memory_format=torch.channels_last)
         hidden = F.relu(self._conv1(hidden))
         hidden = F.relu(self._conv2(hidden))
@@ -142,10 +147,10 @@ class CouplingNet(nn.Module):
         self.norm1.initialize(hidden)
         self.norm2.initialize(self._conv2(F.relu(self.norm1(hidden))))
 
-    def _conv1(self, x: Image) -> Image:
+    def _conv1(self, x: Image) -> Output:
         return conv3x3(x, *self.norm1.fold_into_previous(self.weight1))
 
-    def _conv2(self, x: Image) -> Image:
+    def _conv2(self, x: Image) -> Output:
         kernel, bias = self.norm2.fold_into_previous(self.weight2)
         return F.conv2d(x, kernel.to(x.dtype), bias.to(x.dtype))
 
@@ -200,6 +205,6 @@ class AffineCoupling(nn.Module):
         return shift, F.logsigmoid(logit + 2)
 
 
-def interleaved(h: Image) -> tuple[Image, Image]:
+def interleaved(h: Image) -> tuple[Half, Half]:
     """The even and the odd channels."""
     return h[:, 0::2], h[:, 1::2]

@@ -1,12 +1,11 @@
 """Glow's learned Gaussians, each written as the map that standardises its latents (Dinh et al. 2017, section 3.6)."""
 
 import torch
-from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from paperzoo.nn.flow import Image, Label, PerImage
-from paperzoo.papers.glow.layers import ZeroConv, ZeroLinear, interleaved
+from paperzoo.papers.glow.layers import Half, ZeroConv, ZeroLinear, interleaved
 
 
 def standardize(z: Image, mean: Tensor, log_std: Tensor) -> tuple[Image, PerImage]:
@@ -25,13 +24,13 @@ class SplitPrior(nn.Module):
         super().__init__()
         self.conv = ZeroConv(channels // 2, channels, edge_bias)
 
-    def forward(self, x: Image) -> tuple[Image, Image, PerImage]:
+    def forward(self, x: Image) -> tuple[Half, Half, PerImage]:
         """Returns the first half, the standardised second half, and the log-determinant of standardising."""
         kept, factored_out = x.chunk(2, dim=1)
         eps, log_det = standardize(factored_out, *interleaved(self.conv(kept)))
         return kept, eps, log_det
 
-    def inverse(self, kept: Image, eps: Image) -> Image:
+    def inverse(self, kept: Half, eps: Half) -> Image:
         mean, log_std = interleaved(self.conv(kept))
         return torch.cat([kept, mean + eps * log_std.exp()], dim=1)
 
@@ -63,7 +62,7 @@ class TopPrior(nn.Module):
 
     def _mean_and_log_std(self, like: Tensor, label: Label | None) -> tuple[Tensor, Tensor]:
         channels, height, width = self.shape
-        parameters: Float[Tensor, "batch channel height width"] = like.new_zeros(1, 2 * channels, height, width)
+        parameters = like.new_zeros(1, 2 * channels, height, width)
         if self.conv is not None:
             parameters = self.conv(parameters)
         if self.class_embedding is not None and label is not None:
