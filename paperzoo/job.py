@@ -1,6 +1,5 @@
 """What a run is, settled and checked before anything is built."""
 
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,8 +59,7 @@ def settle(config: DictConfig) -> Job:
     settings = configs.plain(config)
     if settings["checkpoint"] and settings["mode"] != "train":
         provenance = runs.read_provenance(runs.find_checkpoint(Path(settings["checkpoint"])))
-        tied_to_data = re.findall(r"\$\{data\.(\w+)\}", OmegaConf.to_yaml(config.model))
-        settings = adopt(settings, choices, overrides, provenance, tied_to_data)
+        settings = adopt(settings, choices, overrides, provenance)
     return Job(settings, choices, overrides, Path(hydra_config.runtime.output_dir))
 
 
@@ -70,12 +68,10 @@ def adopt(
     choices: Mapping[str, str | None],
     overrides: list[str],
     provenance: dict[str, Any],
-    tied_to_data: list[str],
 ) -> dict[str, Any]:
     """`settings` with the model, and unless other data was chosen the data, that a checkpoint was trained with.
 
-    What was typed for this run stays. With other data, the values that the model takes from its data (`tied_to_data`,
-    such as image_shape) are those the model was trained with, so that the new data comes in the shape the model knows.
+    What was typed for this run stays. Other data comes in the shape that the model knows (`PaperData.follows_model`).
 
     Raises:
         UserError: another model was chosen than the checkpoint's.
@@ -99,8 +95,10 @@ def adopt(
     if choices["data"] == trained_on["data"]:
         adopted["data"] = overlay("data")
     else:
-        tied = {k: saved["data"][k] for k in tied_to_data if k in settings["data"] and f"data.{k}" not in typed}
-        adopted["data"] = {**settings["data"], **tied}
+        data_class = _class_of(settings["data"], PaperData)
+        follows = data_class.follows_model if data_class else ()
+        known = {k: saved["data"][k] for k in follows if k in saved["data"] and f"data.{k}" not in typed}
+        adopted["data"] = {**settings["data"], **known}
     return adopted
 
 

@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from paperzoo.batches import LabelledImages
 from paperzoo.checkpoints import AtomicCheckpointIO, Checkpoints, GracefulStop, StopOnNonFinite
-from paperzoo.data.base import BatchOrder, PaperData
+from paperzoo.data.base import BatchLoader, BatchOrder, PaperData
 from paperzoo.module import PaperModule
 from paperzoo.reporting.metrics_csv import MetricsBookmark, MetricsCsv
 
@@ -35,7 +35,7 @@ class TinyData(PaperData):
 
     def _loader(self, size: int, shuffle: bool) -> DataLoader[LabelledImages]:
         order = BatchOrder(size, 4, self, shuffle=shuffle)
-        return DataLoader(Numbers(size), sampler=order, batch_size=None)
+        return BatchLoader(Numbers(size), sampler=order, batch_size=None)
 
     def train_dataloader(self) -> DataLoader[LabelledImages]:
         return self._loader(4 * TRAINING_BATCHES, shuffle=True)

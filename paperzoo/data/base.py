@@ -39,6 +39,8 @@ class PaperData(LightningDataModule):
     """
 
     yields: ClassVar[type]
+    follows_model: ClassVar[tuple[str, ...]] = ()
+    """Arguments that take the value a model was trained with, when the model is used on other data than its own."""
 
     def __init__(self, batch_size: int, eval_batch_size: int, workers: int, seed: int) -> None:
         super().__init__()

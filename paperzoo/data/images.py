@@ -42,6 +42,7 @@ class ImageData(PaperData):
         device_resident: keep all images on the accelerator; "auto" does so on CUDA if they fit a quarter of its memory.
     """
 
+    follows_model = ("image_shape",)
     image_set: ClassVar[ImageSet]
     crops: ClassVar[bool] = False
     """Whether images larger than `image_shape` are cut: at random for training, around the centre otherwise."""
