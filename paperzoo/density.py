@@ -10,16 +10,18 @@ import numpy as np
 import torch
 from jaxtyping import Bool, UInt8
 from matplotlib.figure import Figure
-from PIL import Image as PillowImage
 from torch import Tensor
-from torchvision.utils import make_grid
 
 from paperzoo.batches import AttributedImages, Images, LabelledImages
 from paperzoo.module import OptimizerFactory, PaperModule
 from paperzoo.nn.flow import Image, ImageFlow, Label, Latents, PerImage
+from paperzoo.reporting.images import image_grid, save_png
 
 Batch = Images | LabelledImages | AttributedImages
 Bytes = UInt8[Tensor, "batch channel height width"]
+
+GRID_COLUMNS = 8
+SHOWN_ATTRIBUTES = ("Smiling", "Pale_Skin", "Blond_Hair", "Narrow_Eyes", "Young", "Male")  # Glow's Figure 6
 
 
 def quantize(image: Bytes, n_bits: int) -> Image:
@@ -215,8 +217,8 @@ class DensityModule(PaperModule):
                 figures["interpolation"] = _rows_of_images("From one real image to another", {"": way})
             figures["reconstruction"] = self._reconstruction_figure(image)
             if self.attribute_means is not None:
-                names = self._attribute_names()
-                rows = {name: self.manipulate(image[:1], index) for index, name in enumerate(names)}
+                shown = self._shown_attributes()
+                rows = {name: self.manipulate(image[:1], index) for name, index in shown.items()}
                 figures["attributes"] = _rows_of_images("Attributes moved from alpha=-1 to 1", rows)
         return figures
 
@@ -230,7 +232,7 @@ class DensityModule(PaperModule):
         written: list[Path] = []
         for name, image in images.items():
             picture, array = folder / f"{name}.png", folder / f"{name}.npy"
-            PillowImage.fromarray(_tile(image)).save(picture)
+            save_png(image, picture, columns=GRID_COLUMNS)
             np.save(array, image.cpu().numpy(), allow_pickle=False)
             written += [picture, array]
         return written
@@ -245,11 +247,16 @@ class DensityModule(PaperModule):
         finally:
             self.train(was_training)
 
-    def _attribute_names(self) -> list[str]:
+    def _shown_attributes(self) -> dict[str, int]:
+        """Name and index of those attributes that the paper shows, or of the first few of data that has others."""
         assert self.attribute_means is not None
         count = self.attribute_means.counts[0].shape[1]
-        names = getattr(getattr(self._trainer, "datamodule", None), "attribute_names", None)
-        return list(names) if names is not None else [f"attribute {index}" for index in range(count)]
+        names = getattr(getattr(self._trainer, "datamodule", None), "attribute_names", ())
+        if len(names) != count:
+            names = [f"attribute {index}" for index in range(count)]
+        known = {name: index for index, name in enumerate(names)}
+        shown = [name for name in SHOWN_ATTRIBUTES if name in known] or list(known)[: len(SHOWN_ATTRIBUTES)]
+        return {name: known[name] for name in shown}
 
     def _reconstruction_figure(self, image: Bytes) -> Figure:
         x = dequantize(image, self.n_bits)
@@ -257,25 +264,18 @@ class DensityModule(PaperModule):
         decoded = self.flow.decode(latents)
         per_image = (decoded - x).abs().flatten(1).amax(1)
         per_level = [(a - b).abs().max() for a, b in zip(self.flow.encode(decoded), latents, strict=True)]
+        levels = range(1, len(per_level) + 1)
+        smallest = 1e-12  # a logarithmic axis has no 0
         figure = Figure(figsize=(8, 3), layout="constrained")
         left, right = figure.subplots(1, 2)
-        left.bar(range(len(per_image)), per_image.cpu())
+        left.bar(range(len(per_image)), per_image.clamp(min=smallest).cpu())
         left.set(title="max |x - decode(encode(x))|", xlabel="image", yscale="log")
-        right.bar(range(1, len(per_level) + 1), [float(error) for error in per_level])
-        right.set(title="max |eps - encode(decode(eps))|", xlabel="level", yscale="log")
+        right.bar(levels, [max(float(error), smallest) for error in per_level])
+        right.set(title="max |eps - encode(decode(eps))|", xlabel="level", xticks=levels, yscale="log")
         return figure
-
-
-def _tile(images: Bytes, columns: int = 8) -> UInt8[np.ndarray, "sheet_height sheet_width 3"]:
-    return make_grid(images, nrow=columns, padding=1).permute(1, 2, 0).cpu().numpy()
 
 
 def _rows_of_images(title: str, rows: dict[str, Bytes]) -> Figure:
     columns = max(len(images) for images in rows.values())
-    figure = Figure(figsize=(0.9 * columns + 0.8, 0.9 * len(rows) + 0.5), layout="constrained")
-    figure.suptitle(title)
-    for axis, (name, images) in zip(figure.subplots(len(rows), 1, squeeze=False)[:, 0], rows.items(), strict=True):
-        axis.imshow(_tile(images, columns), interpolation="nearest")
-        axis.set(xticks=[], yticks=[])
-        axis.set_ylabel(name, rotation=0, ha="right", va="center")
-    return figure
+    labels = list(rows) if any(rows) else []
+    return image_grid(torch.cat(list(rows.values())), columns, row_labels=labels, title=title)

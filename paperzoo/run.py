@@ -6,6 +6,7 @@ import io
 import logging
 import platform
 import shlex
+import shutil
 import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,6 +19,7 @@ import pytorch_lightning as pl
 import rich.console
 import torch
 import yaml
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 from pytorch_lightning import Callback
 from pytorch_lightning.accelerators import CUDAAccelerator
@@ -40,7 +42,6 @@ from paperzoo.reporting.results import Row, Summary, comparison, terminal_table,
 
 log = logging.getLogger(__name__)
 warnings.filterwarnings("ignore", message=".*LeafSpec.*")  # Lightning 2.6 under torch 2.13 and later
-warnings.filterwarnings("ignore", message=".*your dataloader is not resumable.*")  # ours are, see paperzoo.data.base
 
 Status = Literal["finished", "stopped", "failed"]
 
@@ -51,10 +52,26 @@ def run(config: DictConfig) -> float | None:
     Raises:
         UserError: whatever the user can mend; all of it together where it can be known before training.
     """
-    job = settle(config)
-    check(job)
+    try:
+        job = settle(config)
+        check(job)
+    except UserError:
+        if not config.resume:
+            forget(Path(HydraConfig.get().runtime.output_dir))
+        raise
     with user_errors(job):
         return {"train": train, "test": test, "predict": predict}[job.settings["mode"]](job)
+
+
+def forget(folder: Path) -> None:
+    """Removes the folder of a run that was refused, if Hydra alone has written to it."""
+    own = {".hydra", "paperzoo.log"}
+    if not folder.is_dir() or {path.name for path in folder.iterdir()} - own:
+        return
+    shutil.rmtree(folder)
+    for parent in folder.parents[:2]:
+        if not any(parent.iterdir()):
+            parent.rmdir()
 
 
 @contextmanager

@@ -138,6 +138,17 @@ def _celeba_sources() -> Iterator[Source]:
             yield Source(file, checksum=f"md5:{md5}", google_drive=drive)
 
 
+# In the order of list_attr_celeba.txt.
+ATTRIBUTE_NAMES = (
+    "5_o_Clock_Shadow", "Arched_Eyebrows", "Attractive", "Bags_Under_Eyes", "Bald", "Bangs", "Big_Lips", "Big_Nose",
+    "Black_Hair", "Blond_Hair", "Blurry", "Brown_Hair", "Bushy_Eyebrows", "Chubby", "Double_Chin", "Eyeglasses",
+    "Goatee", "Gray_Hair", "Heavy_Makeup", "High_Cheekbones", "Male", "Mouth_Slightly_Open", "Mustache",
+    "Narrow_Eyes", "No_Beard", "Oval_Face", "Pale_Skin", "Pointy_Nose", "Receding_Hairline", "Rosy_Cheeks",
+    "Sideburns", "Smiling", "Straight_Hair", "Wavy_Hair", "Wearing_Earrings", "Wearing_Hat", "Wearing_Lipstick",
+    "Wearing_Necklace", "Wearing_Necktie", "Young",
+)  # fmt: skip
+
+
 class CelebA(ImageData):
     """CelebA: 162,770 / 19,962 faces, 64 x 64, with 40 yes/no attributes.
 
@@ -146,6 +157,7 @@ class CelebA(ImageData):
     """
 
     yields = AttributedImages
+    attribute_names = ATTRIBUTE_NAMES
     image_set = ImageSet("celeba", (3, 64, 64), convert_celeba, sources=tuple(_celeba_sources()))
 
 
@@ -157,4 +169,5 @@ class CelebAHQ(ImageData):
     """
 
     yields = AttributedImages
+    attribute_names = ATTRIBUTE_NAMES
     image_set = PictureFolder("celeba_hq", (3, _HQ_SIZE, _HQ_SIZE), convert_celeba_hq)

@@ -416,7 +416,7 @@ def test_gradient_reaches_every_parameter(permutation, coupling):
 
 
 def test_short_training_learns_what_no_model_of_single_pixels_can():
-    # 2x2 blocks of one level each: a pixel alone is uniform over 16 levels, 4 bits; three of four pixels are redundant.
+    # 2x2 blocks of one level each: a pixel alone is uniform over 16 levels, 4 bits; the entropy is 1 bit/dim.
     blocks = torch.randint(0, 16, (64, 1, 4, 4), dtype=torch.uint8) * 16
     image = blocks.repeat_interleave(2, dim=2).repeat_interleave(2, dim=3)
     flow = Glow((1, 8, 8), 1, 4, 16)
@@ -429,7 +429,7 @@ def test_short_training_learns_what_no_model_of_single_pixels_can():
         loss.backward()
         optimizer.step()
         bits.append(loss.item())
-    assert bits[-1] < 3.5
+    assert bits[0] - bits[-1] > 0.8 and bits[-1] < 1.7
 
 
 def test_adamax_takes_the_steps_of_its_formula():
