@@ -36,7 +36,8 @@ from paperzoo.job import Job, check, settle
 from paperzoo.module import Direction, PaperModule
 from paperzoo.reporting.callbacks import build_callbacks
 from paperzoo.reporting.loggers import build_loggers, close_loggers
-from paperzoo.reporting.metrics_csv import MetricsCsv
+from paperzoo.reporting.metrics_csv import FILE_NAME as METRICS_FILE
+from paperzoo.reporting.metrics_csv import MetricsCsv, read_metrics
 from paperzoo.reporting.page import duration, write_report
 from paperzoo.reporting.results import Row, Summary, comparison, terminal_table, write_summary
 
@@ -182,12 +183,11 @@ def train(job: Job) -> float | None:
     metrics: dict[str, float] = {}
     with reporting(job, parts, metrics), relaunchable(job.folder):
         trainer.fit(module, datamodule=data, ckpt_path=resumed, weights_only=True)
-        metrics |= _logged(trainer)
-        monitor, _ = objective(job, module)
         keeper = next((c for c in trainer.checkpoint_callbacks if isinstance(c, Checkpoints)), None)
-        best = keeper.best_value if keeper else metrics.get(monitor)
-        if best is not None:
-            metrics[monitor] = best
+        metrics |= _logged(trainer)
+        best = keeper.best_value if keeper else metrics.get(objective(job, module)[0])
+        if keeper and best is not None:
+            metrics |= validation_at_best(read_metrics(job.folder / METRICS_FILE), keeper.monitor, best)
         best_weights = job.folder / checkpoints.FOLDER / checkpoints.BEST
         if best_weights.is_file():
             load_weights(module, best_weights)
@@ -266,6 +266,15 @@ def load_weights(module: PaperModule, path: Path) -> None:
     except (RuntimeError, KeyError) as error:
         lines = [line.strip() for line in str(error).splitlines()[1:4]]
         raise UserError(f"checkpoint {path}: its weights do not fit this model: {' '.join(lines)[:400]}") from error
+
+
+def validation_at_best(
+    logged: Mapping[str, Sequence[tuple[int, float]]], monitor: str, best: float
+) -> dict[str, float]:
+    """The validation metrics at the step whose weights are in `best.ckpt`."""
+    step = next((step for step, value in logged.get(monitor, ()) if value == best), None)
+    validation = {name: dict(pairs) for name, pairs in logged.items() if name.startswith("val/")}
+    return {name: pairs[step] for name, pairs in validation.items() if step in pairs}
 
 
 def _logged(trainer: pl.Trainer) -> dict[str, float]:

@@ -1,18 +1,22 @@
 """Every preset: short, honest, composed, without a key that does nothing, and able to run."""
 
+import json
 import re
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from paperzoo.cli import CONFIG_FOLDER, presets, register_resolvers
-from paperzoo.config import target_problems
+from paperzoo.config import find_target, target_problems
+from paperzoo.data.importing import import_folder
 from paperzoo.reporting import results
+from tests.conftest import RunJob
 
 FOLDER = CONFIG_FOLDER / "experiment"
 
@@ -85,3 +89,43 @@ def test_presets_repeat_little() -> None:
             total += len(own)
             repeated += sum(counts[line] > max(1, len(siblings) / 2) for line in own)
     assert repeated <= 0.15 * total
+
+
+# The model of a preset with its structure but without its size.
+SMALL = {
+    "glow": ("model.depth=1", "model.width=8", "model.initial_images=2"),
+    "realnvp": ("model.residual_blocks=1", "model.hidden_channels=4"),
+}
+
+
+def write_small_data(data: dict[str, Any], root: Path) -> None:
+    """Prepares a data set of a few random images in place of the real one."""
+    data_class: Any = find_target(data["_target_"], "data")
+    image_set = data_class.describe(**data)
+    files = root / "files"
+    files.mkdir(parents=True)
+    generator = np.random.default_rng(0)
+    random = {
+        "images": lambda count: generator.integers(0, 256, (count, *image_set.shape), dtype=np.uint8),
+        "labels": lambda count: generator.integers(0, image_set.num_classes, count),
+        "attributes": lambda count: generator.integers(0, 2, (count, 40)).astype(bool),
+    }
+    for part, count in (("train", 8), ("test", 4)):
+        for column in data_class.columns(part).values():
+            np.save(files / f"{column}.npy", random[column.removeprefix(f"{part}_")](count))
+    import_folder(image_set.name, files, str(root))
+
+
+@pytest.mark.parametrize("name", presets())
+def test_every_preset_takes_two_steps_on_small_data(name: str, run_job: RunJob, tmp_path: Path) -> None:
+    config = composed(f"experiment={name}")
+    write_small_data(config["data"], tmp_path / "data")
+    paper = config["model"]["_target_"].split(".")[2]
+    small_data = ("data.batch_size=2", "data.eval_batch_size=2", "data.validation_images=0", "data.download=false")
+    run = ("trainer=smoke", "model.samples=1", "model.temperatures=[0.7]", f"data_root={tmp_path / 'data'}")
+    folder = run_job(f"experiment={name}", *run, *small_data, *SMALL[paper])
+    summary = json.loads((folder / "summary.json").read_text())
+    assert summary["status"] == "finished"
+    assert summary["steps"] == 2
+    assert np.isfinite(summary["metrics"]["test/bits_per_dim"])
+    assert (folder / "figures" / "samples.png").exists()

@@ -104,6 +104,15 @@ def test_the_return_value_is_the_best_value_of_the_objective(run_job: RunJob, mo
     assert returned == [min(value for _, value in read_metrics(folder / "metrics.csv")["val/bits_per_dim"])]
 
 
+def test_the_reported_validation_is_that_of_the_best_weights(run_job: RunJob) -> None:
+    folder = run_job(*TINY, "model.class_conditional=true", "model.optimizer.lr=0.05", "trainer.max_epochs=4")
+    logged = {name: dict(pairs) for name, pairs in read_metrics(folder / "metrics.csv").items()}
+    reported = json.loads((folder / "summary.json").read_text())["metrics"]
+    best = min(logged["val/bits_per_dim"], key=logged["val/bits_per_dim"].__getitem__)
+    assert reported["val/bits_per_dim"] == logged["val/bits_per_dim"][best]
+    assert reported["val/accuracy"] == logged["val/accuracy"][best]
+
+
 def test_seed_zero_is_a_seed(run_job: RunJob) -> None:
     first, second, other = (run_job(*TINY, f"seed={seed}") for seed in (0, 0, 1))
     assert (first / "metrics.csv").read_bytes() == (second / "metrics.csv").read_bytes()
