@@ -15,6 +15,7 @@ from paperzoo.errors import UserError
 
 DEFAULT_EXPERIMENT = "glow/digits_laptop"
 EXIT_USER_ERROR = 2
+EXIT_INTERRUPTED = 130
 
 _packaged = Path(__file__).parent / "conf"
 CONFIG_FOLDER = _packaged if _packaged.is_dir() else Path(__file__).parent.parent / "conf"
@@ -106,7 +107,11 @@ def main() -> None:
     except UserError as error:
         report_user_error(error)
         sys.exit(EXIT_USER_ERROR)
-    _task()
+    try:
+        _task()
+    except KeyboardInterrupt:
+        print("paperzoo: interrupted", file=sys.stderr)
+        sys.exit(EXIT_INTERRUPTED)
 
 
 if __name__ == "__main__":

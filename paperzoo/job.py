@@ -29,7 +29,7 @@ class Job:
     Attributes:
         settings: the whole resolved config, plain values.
         choices: the option chosen in each config group (`{"model": "glow", "data": "cifar10", ...}`).
-        overrides: what was typed on the command line.
+        overrides: what was typed on the command line, when the run was started and when it was resumed.
         folder: where everything the run writes goes.
     """
 
@@ -55,7 +55,7 @@ def settle(config: DictConfig) -> Job:
     choices = {
         group: option for group, option in hydra_config.runtime.choices.items() if not group.startswith("hydra/")
     }
-    overrides = list(hydra_config.overrides.task)
+    overrides = [o for o in hydra_config.overrides.task if not o.startswith("resume=")]
     settings = configs.plain(config)
     if settings["checkpoint"] and settings["mode"] != "train":
         provenance = runs.read_provenance(runs.find_checkpoint(Path(settings["checkpoint"])))

@@ -179,12 +179,14 @@ def test_a_checkpoint_holds_no_code(run_job: RunJob) -> None:
 
 
 def test_resuming_with_another_config_is_refused(run_job: RunJob) -> None:
-    # What Hydra leaves in the folder of a real run.
     folder = run_job(*TINY)
     text = message(run_job, f"resume={folder}", "model.width=16")
     assert "model.width: 8 when the run was started, 16 now" in text
     longer = run_job(f"resume={folder}", "trainer.max_epochs=3")
     assert json.loads((longer / "summary.json").read_text())["epochs"] == 3
+    again = json.loads((run_job(f"resume={folder}", "trainer.max_epochs=4") / "summary.json").read_text())
+    assert again["epochs"] == 4
+    assert "resume" not in again["command"]
 
 
 def test_a_non_finite_loss_stops_the_run_and_names_the_step(run_job: RunJob) -> None:
