@@ -137,6 +137,9 @@ def _run_problems(settings: dict[str, Any]) -> Iterator[str]:
         yield f"mode={mode}: should be one of {', '.join(MODES)}"
     if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**32:
         yield f"seed={seed}: should be a whole number from 0 to 4294967295"
+    threads = settings["threads"]
+    if threads is not None and (not isinstance(threads, int) or isinstance(threads, bool) or threads < 1):
+        yield f"threads={threads}: should be a whole number from 1, or null"
     if mode in ("test", "predict") and not settings["checkpoint"]:
         yield f"mode={mode} needs a trained model: checkpoint=<run folder or .ckpt file>"
     if mode == "train" and settings["checkpoint"]:
@@ -144,18 +147,9 @@ def _run_problems(settings: dict[str, Any]) -> Iterator[str]:
     if settings["resume"] and mode != "train":
         yield f"resume= continues a training; with mode={mode} use checkpoint="
     known = {
-        "mode",
-        "seed",
-        "resume",
-        "checkpoint",
-        "optimize",
-        "optimize_direction",
-        "data_root",
-        "output_root",
-        "published",
-        "measured",
+        *("mode", "seed", "threads", "resume", "checkpoint", "optimize", "optimize_direction", "data_root"),
+        *("output_root", "published", "measured", "model", "data", "trainer", "callbacks", "logger", "paper"),
     }
-    known |= {"model", "data", "trainer", "callbacks", "logger", "paper"}
     for key in settings.keys() - known:
         yield f"{key}: not a key of a run; the keys are {', '.join(sorted(known))}"
 

@@ -44,6 +44,8 @@ from paperzoo.reporting.results import Row, Summary, comparison, terminal_table,
 log = logging.getLogger(__name__)
 warnings.filterwarnings("ignore", message=".*LeafSpec.*")  # Lightning 2.6 under torch 2.13 and later
 
+DEFAULT_THREADS = torch.get_num_threads()
+
 Status = Literal["finished", "stopped", "failed"]
 
 
@@ -145,6 +147,7 @@ def build(job: Job) -> Parts:
     """Makes the model, the data and the trainer that the settings describe."""
     settings = job.settings
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    torch.set_num_threads(settings["threads"] or DEFAULT_THREADS)
     pl.seed_everything(settings["seed"], workers=True, verbose=False)
     data: PaperData = configs.instantiate(settings["data"])
     module: PaperModule = configs.instantiate(settings["model"])
