@@ -74,8 +74,9 @@ def test_a_lone_checkpoint_says_what_it_is(run_job: RunJob, tmp_path: Path) -> N
     assert json.loads((tested / "summary.json").read_text())["metrics"]["test/bits_per_dim"] == expected
 
 
-def test_predict_scores_the_users_own_images(run_job: RunJob, tmp_path: Path) -> None:
-    trained = run_job(*TINY)
+@pytest.mark.parametrize("conditional", ["true", "false"])
+def test_predict_scores_the_users_own_images(conditional: str, run_job: RunJob, tmp_path: Path) -> None:
+    trained = run_job(*TINY, f"model.class_conditional={conditional}")
     pictures = tmp_path / "pictures"
     pictures.mkdir()
     generator = np.random.default_rng(0)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from paperzoo.data.cache import ArrayWriter
 from paperzoo.errors import UserError
@@ -32,7 +32,8 @@ def decode(content: bytes, name: str, channels: int) -> Image.Image:
                 upright = Image.fromarray((np.asarray(upright, dtype=np.uint32) >> 8).astype(np.uint8))
             return upright.convert({1: "L", 3: "RGB"}[channels])
     except (OSError, EOFError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise UserError(f"{name}: not a readable picture ({error}); replace or delete it") from error
+        reason = "no known picture format" if isinstance(error, UnidentifiedImageError) else error
+        raise UserError(f"{name}: not a readable picture ({reason}); replace or delete it") from error
 
 
 def pixels(image: Image.Image) -> Picture:

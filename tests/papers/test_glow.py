@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from paperzoo.batches import LabelledImages
+from paperzoo.batches import Images, LabelledImages
 from paperzoo.density import bits_per_dim, dequantize
 from paperzoo.nn.flow import ImageFlow
 from paperzoo.papers.glow import Adamax, Glow, GlowModule
@@ -521,6 +521,23 @@ def test_unconditional_module_ignores_labels_and_conditional_one_samples_all_cla
 
 
 # --- the user's mistakes ----------------------------------------------------------------------------------------------
+
+
+def test_images_without_labels_have_the_density_of_the_even_mixture_of_the_classes():
+    conditional = module(class_conditional=True, num_classes=3)
+    perturb(conditional)
+    batch = labelled(4)
+    dimensions = batch.image[0].numel()
+
+    def nats(batch) -> Tensor:
+        torch.manual_seed(0)  # the same dequantisation
+        return -conditional.bits_per_dim(batch).double() * dimensions * math.log(2)
+
+    of_class = torch.stack([nats(batch._replace(label=torch.full((4,), c))) for c in range(3)])
+    best = of_class.amax(0)
+    assert (best - of_class.amin(0)).min() > 0.1
+    mixture = best + ((of_class - best).exp().sum(0) / 3).log()
+    torch.testing.assert_close(nats(Images(batch.image)), mixture, rtol=1e-5, atol=0)
 
 
 def test_image_that_cannot_be_squeezed_is_refused():

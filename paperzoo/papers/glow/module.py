@@ -9,9 +9,10 @@ from annotated_types import Ge, Interval, Len
 from torch import Tensor
 from torch.nn import functional as F
 
+from paperzoo.batches import LabelledImages
 from paperzoo.density import Batch, DensityModule, bits_per_dim, dequantize
 from paperzoo.module import OptimizerFactory
-from paperzoo.nn.flow import Label, standard_normal_log_prob
+from paperzoo.nn.flow import Label, PerImage, standard_normal_log_prob
 from paperzoo.papers.glow.flow import CouplingName, Glow
 from paperzoo.papers.glow.permutations import PermutationName
 
@@ -111,7 +112,17 @@ class GlowModule(DensityModule):
         self.flow.initialize(dequantize(batch.image, self.n_bits))
 
     def label_of(self, batch: Batch) -> Label | None:
-        return batch.label if self.class_conditional else None  # type: ignore[union-attr]
+        return batch.label if self.class_conditional and isinstance(batch, LabelledImages) else None
+
+    def bits_per_dim(self, batch: Batch) -> PerImage:
+        """Bits per dimension of each image; of images without labels under the even mixture of all classes."""
+        if not self.class_conditional or isinstance(batch, LabelledImages):
+            return super().bits_per_dim(batch)
+        x = dequantize(batch.image, self.n_bits)
+        labels = torch.arange(self.num_classes, device=x.device)
+        of_class = torch.stack([self.flow.log_prob(x, label.expand(len(x))) for label in labels])
+        log_prob = of_class.logsumexp(0) - math.log(self.num_classes)
+        return bits_per_dim(log_prob, x[0].numel(), self.n_bits)
 
     def sample_label(self, count: int) -> Label | None:
         """All classes in turn."""
