@@ -152,6 +152,7 @@ def main() -> None:
     torch.manual_seed(0)
     print(f"{options.benchmark}, batch {options.batch_size}, {options.device}, {options.threads} threads")
     print(f"{'what':28} {'variant':20} {'plain ms':>9} {'ours ms':>9} {'ratio':>6}  relative error")
+    totals: dict[str, tuple[float, float]] = {}
     for name, plain, ours, x in BENCHMARKS[options.benchmark](options):
         expected = run(plain, x)
         for variant, module in ours.items():
@@ -169,6 +170,10 @@ def main() -> None:
             slow, fast = (1e3 * statistics.median(column) for column in zip(*times, strict=True))
             ratio = statistics.median(a / b for a, b in times)
             print(f"{name:28} {variant:20} {slow:9.1f} {fast:9.1f} {ratio:6.2f}  {error:.1e}", flush=True)
+            before = totals.get(variant, (0.0, 0.0))
+            totals[variant] = (before[0] + slow, before[1] + fast)
+    for variant, (slow, fast) in totals.items():
+        print(f"{'all of them':28} {variant:20} {slow:9.1f} {fast:9.1f} {slow / fast:6.2f}")
 
 
 if __name__ == "__main__":

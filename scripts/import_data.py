@@ -5,8 +5,6 @@ import os
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that it runs from a checkout that is not installed
-
 from paperzoo.data.importing import import_folder, importable
 from paperzoo.errors import UserError
 

@@ -7,12 +7,10 @@ from pathlib import Path
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
+from paperzoo.cli import register_resolvers
+from paperzoo.reporting.results import Preset, markdown_table, problems
+
 ROOT = Path(__file__).parent.parent
-sys.path.insert(0, str(ROOT))
-
-from paperzoo.cli import register_resolvers  # noqa: E402
-from paperzoo.reporting.results import Preset, markdown_table, problems  # noqa: E402
-
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
 
 
