@@ -16,6 +16,7 @@ from paperzoo.errors import UserError
 DEFAULT_EXPERIMENT = "glow/digits_laptop"
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
+PROCESS_ID = secrets.token_hex(2)  # tells apart runs that were started in the same second
 
 _packaged = Path(__file__).parent / "conf"
 CONFIG_FOLDER = _packaged if _packaged.is_dir() else Path(__file__).parent.parent / "conf"
@@ -33,7 +34,10 @@ def register_resolvers() -> None:
         lambda *, _root_: run_name(*(_root_.hydra.runtime.choices.get(k) for k in ("experiment", "model", "data"))),
         replace=True,
     )
-    OmegaConf.register_resolver("paperzoo.short_id", lambda: secrets.token_hex(2), use_cache=True, replace=True)
+    OmegaConf.register_resolver("paperzoo.short_id", lambda: PROCESS_ID, use_cache=True, replace=True)
+
+
+register_resolvers()  # here, because a launcher's processes import this module and never see main()
 
 
 def complete_arguments(arguments: list[str]) -> list[str]:
@@ -101,7 +105,6 @@ def _task(config: DictConfig) -> float | None:
 
 def main() -> None:
     """Runs what the command line says."""
-    register_resolvers()
     try:
         sys.argv[1:] = complete_arguments(sys.argv[1:])
     except UserError as error:

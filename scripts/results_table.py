@@ -7,7 +7,7 @@ from pathlib import Path
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from paperzoo.cli import register_resolvers
+import paperzoo.cli  # noqa: F401 - its resolvers
 from paperzoo.reporting.results import Preset, markdown_table, problems
 
 ROOT = Path(__file__).parent.parent
@@ -16,7 +16,6 @@ BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
 
 def presets() -> list[Preset]:
     """Every preset below conf/experiment, composed."""
-    register_resolvers()
     folder = ROOT / "conf" / "experiment"
     found = []
     with initialize_config_dir(str(ROOT / "conf")):

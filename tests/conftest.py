@@ -13,7 +13,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import open_dict
 
-from paperzoo.cli import CONFIG_FOLDER, complete_arguments, register_resolvers
+from paperzoo.cli import CONFIG_FOLDER, complete_arguments
 
 ROOT = Path(__file__).parent.parent
 QUIET = ("trainer.enable_progress_bar=false", "trainer.enable_model_summary=false")
@@ -32,7 +32,6 @@ def run_job(tmp_path: Path) -> Iterator[RunJob]:
     """Runs `python train.py ARGUMENTS` in this process; returns the run's folder. Errors come out as exceptions."""
     from paperzoo.run import run
 
-    register_resolvers()
     jobs = 0
 
     def run_arguments(*arguments: str) -> Path:

@@ -6,13 +6,12 @@ import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 
-from paperzoo.cli import CONFIG_FOLDER, register_resolvers
+from paperzoo.cli import CONFIG_FOLDER
 from paperzoo.distributed import relaunchable
 
 
 @pytest.fixture
 def job_of_a_multirun() -> None:
-    register_resolvers()
     with initialize_config_dir(str(CONFIG_FOLDER)):
         config = compose("train", overrides=["model=glow", "seed=1"], return_hydra_config=True)
     config.hydra.overrides.task = ["model=glow", "seed=1"]

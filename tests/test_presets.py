@@ -12,7 +12,7 @@ import yaml
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from paperzoo.cli import CONFIG_FOLDER, presets, register_resolvers
+from paperzoo.cli import CONFIG_FOLDER, presets
 from paperzoo.config import find_target, target_problems
 from paperzoo.data.importing import import_folder
 from paperzoo.reporting import results
@@ -26,7 +26,6 @@ def text(name: str) -> str:
 
 
 def composed(*overrides: str, config_folder: Path = CONFIG_FOLDER) -> dict[str, Any]:
-    register_resolvers()
     with initialize_config_dir(str(config_folder)):
         config = compose("train", overrides=list(overrides))
     resolved = OmegaConf.to_container(config, resolve=True)

@@ -16,7 +16,7 @@ CONFIGS = sorted(path.stem for path in (ROOT / "conf/data").glob("*.yaml"))
 
 def composed(name: str, data_root: Path, *overrides: str) -> dict[str, Any]:
     GlobalHydra.instance().clear()
-    with initialize_config_dir(str(ROOT / "conf"), version_base=None):
+    with initialize_config_dir(str(ROOT / "conf")):
         config = compose(f"data/{name}", [f"+data_root={data_root}", "+seed=3", *overrides])
     return plain(config)["data"]
 

@@ -7,8 +7,8 @@ from pytorch_lightning import Trainer
 from pytorch_lightning.callbacks import ModelSummary, ProgressBar
 from tiny_training import TinyData, tiny_model, tiny_trainer
 
+import paperzoo.cli  # noqa: F401 - its resolvers
 from paperzoo.checkpoints import Checkpoints, GracefulStop
-from paperzoo.cli import register_resolvers
 from paperzoo.reporting.callbacks import build_callbacks
 from paperzoo.reporting.metrics_csv import MetricsBookmark, MetricsCsv
 from paperzoo.reporting.progress import PaperProgressBar
@@ -16,7 +16,6 @@ from paperzoo.reporting.progress import PaperProgressBar
 
 @pytest.fixture
 def settings():
-    register_resolvers()
     with initialize_config_dir(str(Path(__file__).parents[2] / "conf")):
         config = compose("train")
     return {

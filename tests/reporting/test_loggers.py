@@ -8,7 +8,7 @@ from hydra import compose, initialize_config_dir
 from pytorch_lightning.loggers import TensorBoardLogger, WandbLogger
 from tiny_training import TinyData, tiny_model, tiny_trainer
 
-from paperzoo.cli import register_resolvers
+import paperzoo.cli  # noqa: F401 - its resolvers
 from paperzoo.reporting import wandb_run
 from paperzoo.reporting.figures import Figures
 from paperzoo.reporting.loggers import build_loggers, close_loggers
@@ -43,7 +43,6 @@ def test_tensorboard_writes_into_the_run_folder(folder):
 
 def test_several_loggers_can_be_chosen_and_csv_alone_adds_none():
     conf = Path(__file__).parents[2] / "conf"
-    register_resolvers()
     chosen = {}
     with initialize_config_dir(str(conf)):
         for choice in ("csv", "wandb", "[csv,wandb]", "[tensorboard,wandb]"):
