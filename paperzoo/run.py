@@ -34,6 +34,7 @@ from paperzoo.errors import UserError
 from paperzoo.files import write_text
 from paperzoo.job import Job, check, settle
 from paperzoo.module import Direction, PaperModule
+from paperzoo.reporting import results
 from paperzoo.reporting.callbacks import build_callbacks
 from paperzoo.reporting.loggers import build_loggers, close_loggers
 from paperzoo.reporting.metrics_csv import FILE_NAME as METRICS_FILE
@@ -146,6 +147,7 @@ class Provenance(Callback):
 def build(job: Job) -> Parts:
     """Makes the model, the data and the trainer that the settings describe."""
     settings = job.settings
+    results.git_commit()  # asked now and remembered: the tree may change under a long run
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     torch.set_num_threads(settings["threads"] or DEFAULT_THREADS)
     pl.seed_everything(settings["seed"], workers=True, verbose=False)

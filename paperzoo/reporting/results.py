@@ -7,6 +7,7 @@ import platform
 import subprocess
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from itertools import pairwise
 from pathlib import Path
@@ -269,8 +270,9 @@ def environment() -> dict[str, str]:
     return versions
 
 
+@cache
 def git_commit() -> str | None:
-    """The commit of the source tree, with `-dirty` if files differ from it; None where there is no such repository."""
+    """The commit of the source tree when first asked, `-dirty` if files differ from it; None without a repository."""
     source = Path(__file__).parent
 
     def git(*arguments: str) -> str:
@@ -279,9 +281,8 @@ def git_commit() -> str | None:
         ).stdout.strip()
 
     try:
-        git(
-            "ls-files", "--error-unmatch", Path(__file__).name
-        )  # an installed copy may lie in somebody else's repository
+        # an installed copy may lie in somebody else's repository
+        git("ls-files", "--error-unmatch", Path(__file__).name)
         return git("rev-parse", "--short=12", "HEAD") + ("-dirty" if git("status", "--porcelain", "-uno") else "")
     except (OSError, subprocess.SubprocessError):
         return None
