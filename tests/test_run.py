@@ -120,6 +120,21 @@ def test_seed_zero_is_a_seed(run_job: RunJob) -> None:
     assert (first / "metrics.csv").read_bytes() != (other / "metrics.csv").read_bytes()
 
 
+def test_debug_overfit_learns_four_batches_by_heart(run_job: RunJob) -> None:
+    small = (*TINY, "data.batch_size=4", "model.width=32", "model.depth=4", "model.optimizer.lr=0.01")
+    folder = run_job(*(o for o in small if "max_epochs" not in o), "debug=overfit")
+    metrics = read_metrics(folder / "metrics.csv")
+    assert len(metrics["train/bits_per_dim"]) == 400
+    last_epoch = [value for _, value in metrics["train/bits_per_dim"][-4:]]
+    assert max(last_epoch) < metrics["val/bits_per_dim"][-1][1] - 1
+
+
+@pytest.mark.parametrize("debug", ["limit", "profiler"])
+def test_debug_configs_run_to_the_report(debug: str, run_job: RunJob) -> None:
+    folder = run_job(*(o for o in TINY if "max_epochs" not in o), f"debug={debug}")
+    assert json.loads((folder / "summary.json").read_text())["epochs"] == 1
+
+
 # What is refused
 
 

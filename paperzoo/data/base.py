@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Int64
-from pytorch_lightning import LightningDataModule
+from pytorch_lightning import Callback, LightningDataModule, LightningModule, Trainer
 from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
 
@@ -39,6 +39,8 @@ class PaperData(LightningDataModule):
     """
 
     yields: ClassVar[type]
+    reshuffles = True
+    """Whether every epoch has an order of its own; see `RepeatFirstEpoch`."""
     follows_model: ClassVar[tuple[str, ...]] = ()
     """Arguments that take the value a model was trained with, when the model is used on other data than its own."""
 
@@ -162,7 +164,19 @@ class BatchOrder(Sampler[Tensor]):
             return 0, 0
         epochs = _epochs(self.data.trainer.fit_loop)
         batches: Any = self.data.trainer.fit_loop.epoch_loop.batch_progress
-        return (epochs.started, 0) if batches.is_last_batch else (epochs.processed, batches.current.processed)
+        epoch, position = (
+            (epochs.started, 0) if batches.is_last_batch else (epochs.processed, batches.current.processed)
+        )
+        return epoch if self.data.reshuffles else 0, position
+
+
+class RepeatFirstEpoch(Callback):
+    """Trains on the batches of the first epoch in every epoch; if these are few, a right model overfits them."""
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        data: Any = trainer.datamodule  # type: ignore[attr-defined]
+        if isinstance(data, PaperData):
+            data.reshuffles = False
 
 
 class BatchLoader(DataLoader[Any]):
