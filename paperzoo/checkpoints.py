@@ -4,6 +4,7 @@ import errno
 import logging
 import os
 import pickle
+import shlex
 import shutil
 import signal
 import threading
@@ -102,7 +103,7 @@ def _cannot_write(path: Path, checkpoint: dict[str, Any], error: OSError) -> str
     needed, free = _tensor_bytes(checkpoint) / 2**20, shutil.disk_usage(path.parent).free / 2**20
     return (
         f"checkpoint {path}: the disk is full ({error.strerror}): about {needed:.0f} MiB are needed, "
-        f"{free:.0f} MiB are free; {kept}. Make room, then: python train.py resume={path.parent.parent}"
+        f"{free:.0f} MiB are free; {kept}. Make room, then: {resume_command(path.parent.parent)}"
     )
 
 
@@ -112,6 +113,11 @@ def _tensor_bytes(value: Any) -> int:
     if isinstance(value, Mapping):
         return sum(map(_tensor_bytes, value.values()))
     return sum(map(_tensor_bytes, value)) if isinstance(value, list | tuple) else 0
+
+
+def resume_command(folder: Path) -> str:
+    """What to type to go on with the run in `folder`."""
+    return f"python train.py {shlex.quote(f'resume={folder}')}"
 
 
 def checkpoint_folder(trainer: Trainer) -> Path:
@@ -181,6 +187,8 @@ class Checkpoints(Checkpoint):
         self.save_last(trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if _is_ending(trainer) and trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
+            self._last_step = None  # what was saved in this step's validation does not know that the epoch has ended
         if _is_ending(trainer) or self._is_due(trainer):
             self.save_last(trainer)
 
@@ -334,7 +342,7 @@ class GracefulStop(Checkpoint):
                 callback.save_last(trainer)
         raise RunStoppedError(
             f"stopped by {name} after step {trainer.global_step}; continue with: "
-            f"python train.py resume={trainer.default_root_dir}",
+            f"{resume_command(Path(trainer.default_root_dir))}",
             signum,
         )
 

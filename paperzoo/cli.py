@@ -49,12 +49,19 @@ def complete_arguments(arguments: list[str]) -> list[str]:
     Raises:
         UserError: the run folder or checkpoint is missing or not one of ours.
     """
-    given = dict(a.split("=", 1) for a in arguments if "=" in a and not a.startswith("-"))
-    if resume := given.get("resume"):
+    given = {
+        key: _unquoted(value)
+        for key, value in (a.split("=", 1) for a in arguments if "=" in a and not a.startswith("-"))
+    }
+    for key in ("resume", "checkpoint"):
+        if key in given and not given[key]:
+            raise UserError(f"{key}=: is empty; give a run folder")
+    if (resume := given.get("resume", "null")) != "null":
         from paperzoo.runs import overrides_to_resume
 
-        return overrides_to_resume(Path(resume)) + arguments
-    if checkpoint := given.get("checkpoint"):
+        before = overrides_to_resume(Path(resume))
+        return before + [a for a in arguments if not (a.startswith(("~", "+")) and a in before)]
+    if (checkpoint := given.get("checkpoint", "null")) != "null":
         from paperzoo.runs import overrides_to_reuse
 
         return overrides_to_reuse(Path(checkpoint), given) + arguments
@@ -63,6 +70,11 @@ def complete_arguments(arguments: list[str]) -> list[str]:
     if not {"experiment", "model", "data"} & given.keys():
         return [f"experiment={DEFAULT_EXPERIMENT}", *arguments]
     return arguments
+
+
+def _unquoted(value: str) -> str:
+    quoted = len(value) > 1 and value[0] == value[-1] and value[0] in "'\""
+    return value[1:-1] if quoted else value
 
 
 def presets() -> list[str]:
@@ -94,9 +106,9 @@ def _task(config: DictConfig) -> float | None:
     try:
         return run(config)
     except UserError as error:
-        if HydraConfig.get().mode is RunMode.MULTIRUN:
-            raise
         report_user_error(error)
+        if HydraConfig.get().mode is RunMode.MULTIRUN:
+            raise  # the launcher must see it; the other jobs go on
         sys.exit(EXIT_USER_ERROR)
     except RunStoppedError as stop:
         print(f"paperzoo: {stop}", file=sys.stderr)

@@ -58,10 +58,9 @@ def plain(config: Any) -> Any:
 
 def missing_or_unresolvable(config: DictConfig) -> list[str]:
     """Problems that keep the config from being resolved: `???` values and interpolations to nowhere."""
-    problems = [f"{key} has no value; give one: {key}=..." for key in sorted(OmegaConf.missing_keys(config))]
-    if problems:
-        return problems
     try:
+        if missing := sorted(OmegaConf.missing_keys(config)):
+            return [f"{key} has no value; give one: {key}=..." for key in missing]
         OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     except OmegaConfBaseException as error:
         return [f"{error.full_key or 'config'}: {str(error).splitlines()[0]}"]

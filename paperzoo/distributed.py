@@ -2,18 +2,17 @@
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import torch
-from hydra.core.hydra_config import HydraConfig
 
 _LAUNCH_VARIABLES = ("LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "GROUP_RANK")
 
 
 @contextmanager
-def relaunchable(folder: Path) -> Iterator[None]:
+def relaunchable(folder: Path, overrides: Sequence[str]) -> Iterator[None]:
     """Makes the processes that Lightning starts for the other ranks do this job, here, and cleans up.
 
     Lightning starts rank 1, 2, ... by running `sys.argv` again. In a multirun that would be the whole multirun, and
@@ -24,7 +23,7 @@ def relaunchable(folder: Path) -> Iterator[None]:
     arguments, environment = sys.argv, dict(os.environ)
     location = str(folder).replace("\\", "\\\\").replace('"', '\\"')
     own = [f'hydra.run.dir="{location}"', "hydra.output_subdir=null"]
-    sys.argv = [arguments[0], *HydraConfig.get().overrides.task, *own]
+    sys.argv = [arguments[0], *overrides, *own]
     try:
         yield
     finally:

@@ -39,6 +39,12 @@ class Job:
     folder: Path
 
     @property
+    def arguments(self) -> list[str]:
+        """What starts this very job, for the other ranks."""
+        resume = str(self.settings["resume"] or "").replace("\\", "\\\\").replace('"', '\\"')
+        return [*self.overrides, f'resume="{resume}"'] if resume else self.overrides
+
+    @property
     def name(self) -> str:
         return self.choices.get("experiment") or f"{self.choices['model']}/{self.choices['data']}"
 
@@ -55,7 +61,9 @@ def settle(config: DictConfig) -> Job:
     choices = {
         group: option for group, option in hydra_config.runtime.choices.items() if not group.startswith("hydra/")
     }
-    overrides = [o for o in hydra_config.overrides.task if not o.startswith("resume=")]
+    own_folders = [s.path for s in hydra_config.runtime.config_sources if s.provider == "command-line"]
+    typed = [o for o in hydra_config.overrides.task if not o.startswith("resume=")]
+    overrides = [*(f"--config-dir={Path(folder).resolve()}" for folder in own_folders), *typed]
     settings = configs.plain(config)
     if settings["checkpoint"] and settings["mode"] != "train":
         provenance = runs.read_provenance(runs.find_checkpoint(Path(settings["checkpoint"])))
@@ -120,6 +128,9 @@ def check(job: Job) -> None:
             problems.append(f"{section}._target_={settings[section]['_target_']}: is not a {base.__name__}")
     for group, supplied in (("callbacks", SUPPLIED_TO_CALLBACKS), ("logger", SUPPLIED_TO_LOGGERS)):
         for name, node in (settings.get(group) or {}).items():
+            if not isinstance(node, dict) or "_target_" not in node:
+                problems.append(f"{group}.{name}: has no _target_; to switch it off: '~{group}.{name}'")
+                continue
             problems += configs.target_problems(node, f"{group}.{name}", supplied)
     problems += _pair_problems(job)
     if settings["resume"] and (saved := runs.saved_settings(job.folder)):
@@ -137,6 +148,8 @@ def _run_problems(settings: dict[str, Any]) -> Iterator[str]:
         yield f"mode={mode}: should be one of {', '.join(MODES)}"
     if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**32:
         yield f"seed={seed}: should be a whole number from 0 to 4294967295"
+    if settings["optimize_direction"] not in (None, "min", "max"):
+        yield f"optimize_direction={settings['optimize_direction']}: should be min, max or null"
     threads = settings["threads"]
     if threads is not None and (not isinstance(threads, int) or isinstance(threads, bool) or threads < 1):
         yield f"threads={threads}: should be a whole number from 1, or null"
@@ -155,6 +168,8 @@ def _run_problems(settings: dict[str, Any]) -> Iterator[str]:
 
 
 def _pair_problems(job: Job) -> list[str]:
+    if not all(isinstance(job.settings.get(section), dict) for section in ("model", "data")):
+        return []
     model = _class_of(job.settings["model"], PaperModule)
     data = _class_of(job.settings["data"], PaperData)
     if model is None or data is None or data.yields in model.accepts:

@@ -88,17 +88,14 @@ def user_errors(job: Job) -> Iterator[None]:
             raise
         where = error.filename or job.folder
         raise UserError(
-            f"{where}: the disk is full; what was saved before is whole. Make room, then: {resume_command(job)}"
+            f"{where}: the disk is full; what was saved before is whole. "
+            f"Make room, then: {checkpoints.resume_command(job.folder)}"
         ) from error
     except MisconfigurationException as error:
         raise UserError(f"trainer: {' '.join(str(error).split())}") from error
     except torch.OutOfMemoryError as error:
         hint = "use a smaller data.batch_size (with trainer.accumulate_grad_batches), or a smaller model"
         raise UserError(f"the accelerator has too little memory: {hint} ({str(error).splitlines()[0]})") from error
-
-
-def resume_command(job: Job) -> str:
-    return f"python train.py resume={job.folder}"
 
 
 @dataclass
@@ -186,13 +183,14 @@ def train(job: Job) -> float | None:
         data.setup("fit")
         module.initialize(data.initial_batch(module.initial_batch_size))
     metrics: dict[str, float] = {}
-    with reporting(job, parts, metrics), relaunchable(job.folder):
+    with reporting(job, parts, metrics), relaunchable(job.folder, job.arguments):
         trainer.fit(module, datamodule=data, ckpt_path=resumed, weights_only=True)
         keeper = next((c for c in trainer.checkpoint_callbacks if isinstance(c, Checkpoints)), None)
-        metrics |= _logged(trainer)
+        logged = read_metrics(job.folder / METRICS_FILE)
+        metrics |= {name: pairs[-1][1] for name, pairs in logged.items() if not name.startswith("test/")}
         best = keeper.best_value if keeper else metrics.get(objective(job, module)[0])
         if keeper and best is not None:
-            metrics |= validation_at_best(read_metrics(job.folder / METRICS_FILE), keeper.monitor, best)
+            metrics |= validation_at_best(logged, keeper.monitor, best)
         best_weights = job.folder / checkpoints.FOLDER / checkpoints.BEST
         if best_weights.is_file():
             load_weights(module, best_weights)
@@ -206,7 +204,7 @@ def test(job: Job) -> float | None:
     parts = build(job)
     load_weights(parts.module, runs.find_checkpoint(Path(job.settings["checkpoint"])))
     metrics: dict[str, float] = {}
-    with reporting(job, parts, metrics), relaunchable(job.folder):
+    with reporting(job, parts, metrics), relaunchable(job.folder, job.arguments):
         parts.trainer.test(parts.module, datamodule=parts.data, verbose=False)
         metrics |= _logged(parts.trainer)
     quantity = objective(job, parts.module)[0].partition("/")[2]

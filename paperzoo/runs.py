@@ -48,6 +48,8 @@ def overrides_to_reuse(checkpoint: Path, given: dict[str, str]) -> list[str]:
     Raises:
         UserError: no checkpoint of paperzoo there.
     """
+    if given.get("experiment", "null") != "null":
+        return []  # the preset chooses; a model other than the checkpoint's is refused later
     choices = read_provenance(find_checkpoint(checkpoint))["choices"]
     return [f"{group}={choices[group]}" for group in ("model", "data") if group not in given]
 

@@ -22,7 +22,7 @@ def job_of_a_multirun() -> None:
 def test_other_ranks_are_started_for_this_job_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     multirun = ["train.py", "-m", "model=glow", "seed=0,1"]
     monkeypatch.setattr(sys, "argv", multirun)
-    with relaunchable(tmp_path):
+    with relaunchable(tmp_path, ["model=glow", "seed=1"]):
         assert sys.argv[:3] == ["train.py", "model=glow", "seed=1"]
         assert f'hydra.run.dir="{tmp_path}"' in sys.argv
         os.environ["WORLD_SIZE"] = "2"
@@ -33,6 +33,6 @@ def test_other_ranks_are_started_for_this_job_alone(monkeypatch: pytest.MonkeyPa
 @pytest.mark.usefixtures("job_of_a_multirun")
 def test_what_a_cluster_has_set_stays(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("MASTER_PORT", "1234")
-    with relaunchable(tmp_path):
+    with relaunchable(tmp_path, []):
         pass
     assert os.environ["MASTER_PORT"] == "1234"

@@ -271,3 +271,47 @@ def test_a_mistake_ends_with_one_message_and_exit_code_two(command_line: Command
     assert result.returncode == 2
     assert result.stderr.startswith("paperzoo: model.levels=4")
     assert "Traceback" not in result.stderr
+
+
+def test_resuming_a_finished_run_leaves_its_results_as_they_were(run_job: RunJob) -> None:
+    folder = run_job(*TINY)
+    summary, metrics = json.loads((folder / "summary.json").read_text()), (folder / "metrics.csv").read_bytes()
+    run_job(f"resume={folder}")
+    again = json.loads((folder / "summary.json").read_text())
+    assert (folder / "metrics.csv").read_bytes() == metrics
+    for key in ("metrics", "epochs", "steps", "status"):
+        assert again[key] == summary[key], key
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("optimize_direction=minimize",), "optimize_direction=minimize: should be min, max or null"),
+        (("callbacks.figures=null",), "to switch it off: '~callbacks.figures'"),
+        (("~data",), "data"),  # what is left interpolates from it
+        (("resume=",), "resume=: is empty"),
+    ],
+)
+def test_less_usual_mistakes_get_a_sentence_too(arguments: tuple[str, ...], words: str, run_job: RunJob) -> None:
+    tiny = [o for o in TINY if not o.startswith("data.")]
+    assert words in message(run_job, *tiny, *arguments)
+
+
+def test_a_preset_of_another_model_is_refused_for_a_checkpoint(run_job: RunJob) -> None:
+    trained = run_job(*TINY)
+    text = message(run_job, "mode=test", f"checkpoint={trained}", "experiment=realnvp/digits_laptop")
+    assert "holds model 'glow', not 'realnvp'" in text
+
+
+def test_a_folder_of_the_users_own_configs_is_remembered(command_line: CommandLine, tmp_path: Path) -> None:
+    own = tmp_path / "own" / "experiment" / "mine"
+    own.mkdir(parents=True)
+    (own / "tiny.yaml").write_text("# @package _global_\nmodel: {levels: 2, depth: 1, width: 8, samples: 1}\n")
+    quiet = ("trainer.enable_progress_bar=false", "trainer.enable_model_summary=false", "hydra.run.dir='my run'")
+    first = command_line(
+        "--config-dir=own", "experiment=mine/tiny", "trainer=smoke", "model.temperatures=[0.7]", *quiet
+    )
+    assert first.returncode == 0, first.stderr
+    resumed = command_line("resume='my run'", "trainer.max_steps=3")
+    assert resumed.returncode == 0, resumed.stderr
+    assert json.loads((tmp_path / "my run" / "summary.json").read_text())["steps"] == 3
