@@ -22,8 +22,8 @@ _packaged = Path(__file__).parent / "conf"
 CONFIG_FOLDER = _packaged if _packaged.is_dir() else Path(__file__).parent.parent / "conf"
 
 
-def run_name(experiment: str | None, model: str, data: str) -> str:
-    """The folder of a run below the output root: `<paper>/<preset>`, or `<model>/<data>` without a preset."""
+def run_name(experiment: str | None, model: str | None, data: str | None) -> str:
+    """The name of a run, and its folder below the output root: `<paper>/<preset>`, or `<model>/<data>` without one."""
     return experiment or f"{model}/{data}"
 
 

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import torch
 
+from paperzoo.runs import into_folder
+
 _LAUNCH_VARIABLES = ("LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "GROUP_RANK")
 
 
@@ -21,9 +23,7 @@ def relaunchable(folder: Path, overrides: Sequence[str]) -> Iterator[None]:
     for the ranks of this one.
     """
     arguments, environment = sys.argv, dict(os.environ)
-    location = str(folder).replace("\\", "\\\\").replace('"', '\\"')
-    own = [f'hydra.run.dir="{location}"', "hydra.output_subdir=null"]
-    sys.argv = [arguments[0], *overrides, *own]
+    sys.argv = [arguments[0], *overrides, *into_folder(folder)]
     try:
         yield
     finally:

@@ -10,6 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from paperzoo import config as configs
 from paperzoo import runs
+from paperzoo.cli import run_name
 from paperzoo.data.base import PaperData
 from paperzoo.errors import UserError
 from paperzoo.module import PaperModule
@@ -41,12 +42,12 @@ class Job:
     @property
     def arguments(self) -> list[str]:
         """What starts this very job, for the other ranks."""
-        resume = str(self.settings["resume"] or "").replace("\\", "\\\\").replace('"', '\\"')
-        return [*self.overrides, f'resume="{resume}"'] if resume else self.overrides
+        resume = self.settings["resume"]
+        return [*self.overrides, f"resume={runs.quoted(str(resume))}"] if resume else self.overrides
 
     @property
     def name(self) -> str:
-        return self.choices.get("experiment") or f"{self.choices['model']}/{self.choices['data']}"
+        return run_name(*(self.choices.get(group) for group in ("experiment", "model", "data")))
 
 
 def settle(config: DictConfig) -> Job:

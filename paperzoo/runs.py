@@ -38,8 +38,18 @@ def overrides_to_resume(folder: Path) -> list[str]:
     if not overrides.is_file():
         hint = "give the folder that holds .hydra/ and checkpoints/"
         raise UserError(f"resume={folder}: no run was started in this folder ({overrides} is missing); {hint}")
-    location = str(folder.resolve()).replace("\\", "\\\\").replace('"', '\\"')
-    return [*yaml.safe_load(overrides.read_text()), f'hydra.run.dir="{location}"', "hydra.output_subdir=null"]
+    return [*yaml.safe_load(overrides.read_text()), *into_folder(folder.resolve())]
+
+
+def into_folder(folder: Path) -> list[str]:
+    """The overrides that make Hydra run in `folder` and leave the config that is recorded there as it is."""
+    return [f"hydra.run.dir={quoted(str(folder))}", "hydra.output_subdir=null"]
+
+
+def quoted(value: str) -> str:
+    """`value` as a string of Hydra's override grammar, whatever characters it has."""
+    escaped = value.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
 
 
 def overrides_to_reuse(checkpoint: Path, given: dict[str, str]) -> list[str]:

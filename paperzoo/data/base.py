@@ -16,8 +16,6 @@ from torch.utils.data import DataLoader, Sampler
 
 from paperzoo.errors import UserError
 
-STAGES = ("train", "val", "test", "predict")
-
 
 def stream_seed(*parts: int | str) -> int:
     """A 63-bit seed for the random stream named by `parts`; streams with different names are independent."""

@@ -59,17 +59,7 @@ class Figures(Callback):
         if batch_idx == 0 and dataloader_idx == 0:
             self._batch = batch
 
-    def on_test_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        if batch_idx == 0 and dataloader_idx == 0:
-            self._batch = batch
+    on_test_batch_end = on_validation_batch_end
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         is_training = trainer.state.fn is TrainerFn.FITTING and not trainer.sanity_checking
