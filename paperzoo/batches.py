@@ -28,3 +28,23 @@ class AttributedImages(NamedTuple):
 
     image: UInt8[Tensor, "batch channel height width"]
     attributes: Bool[Tensor, "batch attribute"]
+
+
+class SatProblems(NamedTuple):
+    """Formulas in conjunctive normal form, side by side as one graph: a disjoint union.
+
+    The variables of all problems are numbered through; literal node v is variable v, node v + (number of variables) is
+    its negation. A cell is one occurrence of a literal in a clause. Problems, and clauses within them, stay in order.
+    """
+
+    cell_literal: Int64[Tensor, " cell"]
+    """The literal node of each cell, clause after clause."""
+    clause_length: Int64[Tensor, " clause"]
+    clause_problem: Int64[Tensor, " clause"]
+    variable_problem: Int64[Tensor, " variable"]
+    satisfiable: Int64[Tensor, " problem"]
+    """1, 0, or -1 if nobody knows."""
+    group: Int64[Tensor, " problem"]
+    """Index of the kind that the problem is reported under (the DataModule's `group_names`)."""
+    in_core: Bool[Tensor, " literal"]
+    """Whether the literal node belongs to an unsatisfiable core that was planted; False where nothing was."""

@@ -31,7 +31,7 @@ class TinyData(PaperData):
     yields = LabelledImages
 
     def __init__(self) -> None:
-        super().__init__(batch_size=4, eval_batch_size=8, workers=0, seed=0)
+        super().__init__(workers=0, seed=0)
 
     def _loader(self, size: int, shuffle: bool) -> DataLoader[LabelledImages]:
         order = BatchOrder(size, 4, self, shuffle=shuffle)

@@ -6,7 +6,7 @@ resumed sees what the uninterrupted one would have seen, whatever happened to th
 
 import hashlib
 from collections.abc import Iterator
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import torch
 from jaxtyping import Int64
@@ -15,6 +15,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
 
 from paperzoo.errors import UserError
+
+Item = TypeVar("Item", covariant=True)
 
 
 def stream_seed(*parts: int | str) -> int:
@@ -30,8 +32,6 @@ class PaperData(LightningDataModule):
     and `initial_batch`.
 
     Args:
-        batch_size: items a training batch, on each device.
-        eval_batch_size: items a validation, test or prediction batch, on each device.
         workers: processes that make batches; 0 makes them in the training process.
         seed: names the random streams of order, augmentation and the model's own noise.
     """
@@ -42,12 +42,12 @@ class PaperData(LightningDataModule):
     follows_model: ClassVar[tuple[str, ...]] = ()
     """Arguments that take the value a model was trained with, when the model is used on other data than its own."""
 
-    def __init__(self, batch_size: int, eval_batch_size: int, workers: int, seed: int) -> None:
+    def __init__(self, workers: int, seed: int) -> None:
         super().__init__()
-        self.batch_size = batch_size
-        self.eval_batch_size = eval_batch_size
         self.workers = workers
         self.seed = seed
+        self.unreadable: list[str] = []
+        """What is wrong with each of the user's items that had to be left out; the others are answered."""
 
     @classmethod
     def check(cls, **arguments: Any) -> Iterator[str]:
@@ -103,27 +103,55 @@ def _epochs(fit_loop: Any) -> Any:
     return fit_loop.epoch_progress.current
 
 
-class BatchOrder(Sampler[Tensor]):
-    """Yields the indices of one batch after the other: int64 tensors of at most `batch_size`.
-
-    Training order is a permutation drawn from (seed, epoch), cut to whole batches and dealt to the ranks in turn;
-    evaluation order is 0, 1, 2, ... with nothing dropped and nothing repeated. A resumed training epoch starts at the
-    batch that was next. A single process may train on a set that is smaller than one batch.
+class RunOrder(Sampler[Item]):
+    """Base of samplers that know the place of a run: a resumed epoch starts at the batch that was next.
 
     Args:
-        size: items in the set.
-        batch_size: items a batch, on each rank.
         data: the DataModule, asked for seed, rank and place in the run; without a trainer it is at the start.
-        shuffle: training order instead of evaluation order.
     """
 
-    def __init__(self, size: int, batch_size: int, data: PaperData, *, shuffle: bool) -> None:
-        self.size, self.batch_size, self.data, self.shuffle = size, batch_size, data, shuffle
+    def __init__(self, data: PaperData) -> None:
+        self.data = data
 
     @property
     def _ranks(self) -> tuple[int, int]:
         trainer = self.data.trainer
         return (trainer.global_rank, trainer.world_size) if trainer else (0, 1)
+
+    def _next_in_run(self) -> tuple[int, int]:
+        """(epoch, position) of the batch that is trained on next.
+
+        Lightning makes the iterator of a resumed epoch before it brings its own counters up to date, so this reads the
+        counters as they were saved: in the middle of an epoch, or after its last batch, which may or may not have been
+        counted as an epoch yet.
+        """
+        if self.data.trainer is None:
+            return 0, 0
+        epochs = _epochs(self.data.trainer.fit_loop)
+        batches: Any = self.data.trainer.fit_loop.epoch_loop.batch_progress
+        epoch, position = (
+            (epochs.started, 0) if batches.is_last_batch else (epochs.processed, batches.current.processed)
+        )
+        return epoch if self.data.reshuffles else 0, position
+
+
+class BatchOrder(RunOrder[Tensor]):
+    """Yields the indices of one batch after the other: int64 tensors of at most `batch_size`.
+
+    Training order is a permutation drawn from (seed, epoch), cut to whole batches and dealt to the ranks in turn;
+    evaluation order is 0, 1, 2, ... with nothing dropped and nothing repeated. A single process may train on a set that
+    is smaller than one batch.
+
+    Args:
+        size: items in the set.
+        batch_size: items a batch, on each rank.
+        data: the DataModule.
+        shuffle: training order instead of evaluation order.
+    """
+
+    def __init__(self, size: int, batch_size: int, data: PaperData, *, shuffle: bool) -> None:
+        super().__init__(data)
+        self.size, self.batch_size, self.shuffle = size, batch_size, shuffle
 
     def __len__(self) -> int:
         rank, world = self._ranks
@@ -151,21 +179,28 @@ class BatchOrder(Sampler[Tensor]):
         batches = self.order(epoch).split(self.batch_size)[rank::world][: len(self)]
         return iter(batches[position:])
 
-    def _next_in_run(self) -> tuple[int, int]:
-        """(epoch, position) of the batch that is trained on next.
 
-        Lightning makes the iterator of a resumed epoch before it brings its own counters up to date, so this reads the
-        counters as they were saved: in the middle of an epoch, or after its last batch, which may or may not have been
-        counted as an epoch yet.
-        """
-        if self.data.trainer is None:
-            return 0, 0
-        epochs = _epochs(self.data.trainer.fit_loop)
-        batches: Any = self.data.trainer.fit_loop.epoch_loop.batch_progress
-        epoch, position = (
-            (epochs.started, 0) if batches.is_last_batch else (epochs.processed, batches.current.processed)
-        )
-        return epoch if self.data.reshuffles else 0, position
+class StreamOrder(RunOrder[int]):
+    """Yields the number of one generated training batch after the other: no number twice, in no epoch, on no rank.
+
+    A generator makes the batch from (seed, number), so that there is no end of fresh ones.
+
+    Args:
+        batches: batches that count as an epoch, on each rank.
+        data: the DataModule.
+    """
+
+    def __init__(self, batches: int, data: PaperData) -> None:
+        super().__init__(data)
+        self.batches = batches
+
+    def __len__(self) -> int:
+        return self.batches
+
+    def __iter__(self) -> Iterator[int]:
+        rank, world = self._ranks
+        epoch, position = self._next_in_run()
+        return iter(range((epoch * self.batches + position) * world + rank, (epoch + 1) * self.batches * world, world))
 
 
 class RepeatFirstEpoch(Callback):
@@ -178,9 +213,9 @@ class RepeatFirstEpoch(Callback):
 
 
 class BatchLoader(DataLoader[Any]):
-    """A DataLoader of whole batches in a `BatchOrder`. Lightning takes it for one that can resume, and it can.
+    """A DataLoader of whole batches in a `RunOrder`. Lightning takes it for one that can resume, and it can.
 
-    There is no state to save: `BatchOrder` reads its place from the counters of the run.
+    There is no state to save: `RunOrder` reads its place from the counters of the run.
     """
 
     def state_dict(self) -> dict[str, Any]:
@@ -192,7 +227,7 @@ class BatchLoader(DataLoader[Any]):
         If the checkpoint was saved after an epoch, Lightning would go through that epoch once more without a batch
         (with `max_steps`, or if it was saved in `on_train_epoch_start`), and so skip the order and the noise of one.
         """
-        trainer = self.sampler.data.trainer if isinstance(self.sampler, BatchOrder) else None
+        trainer = self.sampler.data.trainer if isinstance(self.sampler, RunOrder) else None
         if trainer is None:
             return
         batches, epochs = trainer.fit_loop.epoch_loop.batch_progress, trainer.fit_loop.epoch_progress

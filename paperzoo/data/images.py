@@ -62,11 +62,13 @@ class ImageData(PaperData):
         flip: bool,
         device_resident: Literal["auto"] | bool,
     ) -> None:
-        super().__init__(batch_size, eval_batch_size, workers, seed)
+        super().__init__(workers, seed)
         self.data_root = data_root
         self.download = download
         self.image_shape: Shape = (image_shape[0], image_shape[1], image_shape[2])
         self.num_classes = num_classes
+        self.batch_size = batch_size
+        self.eval_batch_size = eval_batch_size
         self.validation_images = validation_images
         self.shift = shift
         self.flip = flip

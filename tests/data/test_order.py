@@ -10,7 +10,7 @@ from pytorch_lightning import LightningModule, Trainer
 from torch import Tensor, nn
 
 from paperzoo.batches import LabelledImages
-from paperzoo.data.base import BatchOrder, PaperData, stream_seed
+from paperzoo.data.base import BatchOrder, PaperData, StreamOrder, stream_seed
 from paperzoo.data.digits import Digits
 from paperzoo.errors import UserError
 from tests.data.conftest import MakeData
@@ -32,12 +32,12 @@ class Recorder(LightningModule):
         self.evaluated: list[Tensor] = []
         self.stop_at, self.save_in, self.checkpoint = stop_at, save_in, checkpoint
 
-    def training_step(self, batch: LabelledImages, batch_idx: int) -> Tensor:
-        self.seen.append(torch.cat([batch.image.flatten().float(), torch.rand(1)]))
+    def training_step(self, batch: tuple[Tensor, ...], batch_idx: int) -> Tensor:
+        self.seen.append(torch.cat([*(field.flatten().float() for field in batch), torch.rand(1)]))
         return self.weight.sum()
 
-    def validation_step(self, batch: LabelledImages, batch_idx: int) -> None:
-        self.evaluated.append(torch.cat([batch.image.flatten().float(), torch.rand(1)]))
+    def validation_step(self, batch: tuple[Tensor, ...], batch_idx: int) -> None:
+        self.evaluated.append(torch.cat([*(field.flatten().float() for field in batch), torch.rand(1)]))
 
     def predict_step(self, batch: LabelledImages, batch_idx: int) -> Tensor:
         return batch.label
@@ -146,7 +146,7 @@ def test_prediction_gives_the_test_images_in_order(tmp_path: Path, make_data: Ma
 
 def on_rank(rank: int, world: int, *, epoch: int = 0, seed: int = 0) -> PaperData:
     """A DataModule whose trainer is on `rank` of `world` at the start of `epoch`."""
-    data = PaperData(batch_size=4, eval_batch_size=4, workers=0, seed=seed)
+    data = PaperData(workers=0, seed=seed)
     progress = SimpleNamespace(
         is_last_batch=False, current=SimpleNamespace(started=epoch, processed=0, ready=0, completed=0)
     )
@@ -192,6 +192,26 @@ def test_a_set_too_small_for_all_ranks_is_refused() -> None:
     order = BatchOrder(7, 4, on_rank(1, 2), shuffle=True)
     with pytest.raises(UserError, match=r"data\.batch_size=4: 7 training items .* at most 3"):
         len(order)
+
+
+def test_no_number_of_a_stream_comes_twice_in_any_epoch_on_any_rank() -> None:
+    orders = [StreamOrder(5, on_rank(rank, 3, epoch=epoch)) for epoch in range(4) for rank in range(3)]
+    numbers = [number for order in orders for number in order]
+    assert sorted(numbers) == list(range(4 * 3 * 5))
+    assert all(len(order) == 5 == len(list(order)) for order in orders)
+
+
+def test_a_stream_goes_on_at_the_batch_that_was_next() -> None:
+    data = on_rank(1, 2, epoch=3)
+    whole = list(StreamOrder(5, data))
+    data.trainer.fit_loop.epoch_loop.batch_progress.current.processed = 2  # type: ignore[union-attr]
+    assert list(StreamOrder(5, data)) == whole[2:]
+
+
+def test_a_stream_can_repeat_its_first_epoch() -> None:
+    data = on_rank(1, 2, epoch=3)
+    data.reshuffles = False
+    assert list(StreamOrder(5, data)) == list(StreamOrder(5, on_rank(1, 2)))
 
 
 def test_streams_with_different_names_have_different_seeds() -> None:
