@@ -178,7 +178,7 @@ class DensityModule(PaperModule):
         warmup = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: min(1.0, step / self.warmup_steps))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": warmup, "interval": "step"}}
 
-    def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
+    def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor | list[str]]:
         bits = self.bits_per_dim(batch)
         nats = -bits * batch.image[0].numel() * math.log(2)
         return {"log_likelihood_nats": nats, "bits_per_dim": bits}
@@ -222,7 +222,7 @@ class DensityModule(PaperModule):
                 figures["attributes"] = _rows_of_images("Attributes moved from alpha=-1 to 1", rows)
         return figures
 
-    def write_predictions(self, batch: Batch, folder: Path) -> list[Path]:
+    def write_predictions(self, names: Sequence[str], batch: Batch, folder: Path) -> list[Path]:
         images: dict[str, Bytes] = {}
         with self._evaluation():
             for temperature in self.temperatures:

@@ -68,19 +68,23 @@ def settle(config: DictConfig) -> Job:
     settings = configs.plain(config)
     if settings["checkpoint"] and settings["mode"] != "train":
         provenance = runs.read_provenance(runs.find_checkpoint(Path(settings["checkpoint"])))
-        settings = adopt(settings, choices, overrides, provenance)
+        said = {override.lstrip("+~").split("=")[0] for override in overrides}
+        if choices.get("experiment") != provenance["choices"].get("experiment"):
+            said |= set(_preset_keys(choices.get("experiment")))
+        settings = adopt(settings, choices, said, provenance)
     return Job(settings, choices, overrides, Path(hydra_config.runtime.output_dir))
 
 
 def adopt(
     settings: dict[str, Any],
     choices: Mapping[str, str | None],
-    overrides: list[str],
+    said: set[str],
     provenance: dict[str, Any],
 ) -> dict[str, Any]:
     """`settings` with the model, and unless other data was chosen the data, that a checkpoint was trained with.
 
-    What was typed for this run stays. Other data comes in the shape that the model knows (`PaperData.follows_model`).
+    The keys `said` for this run, typed or set by a preset other than the checkpoint's, stay. Other data comes in the
+    shape that the model knows (`PaperData.follows_model`).
 
     Raises:
         UserError: another model was chosen than the checkpoint's.
@@ -90,25 +94,41 @@ def adopt(
         raise UserError(
             f"checkpoint={settings['checkpoint']}: holds model '{trained_on['model']}', not '{choices['model']}'"
         )
-    typed = {override.lstrip("+~").split("=")[0] for override in overrides}
 
     def overlay(section: str) -> dict[str, Any]:
         result = OmegaConf.create({section: saved[section]})
         now = OmegaConf.create({section: settings[section]})
-        for key in sorted(typed | runs.VOLATILE):
+        for key in sorted(said | runs.VOLATILE):
             if key.startswith(f"{section}.") and OmegaConf.select(now, key) is not None:
                 OmegaConf.update(result, key, OmegaConf.select(now, key))
         return configs.plain(result)[section]
 
-    adopted = {**settings, "model": overlay("model"), "published": saved["published"], "measured": saved["measured"]}
+    adopted = {**settings, "model": overlay("model")}
+    if not said & {"published", "measured"}:
+        adopted |= {"published": saved["published"], "measured": saved["measured"]}
     if choices["data"] == trained_on["data"]:
         adopted["data"] = overlay("data")
     else:
         data_class = _class_of(settings["data"], PaperData)
         follows = data_class.follows_model if data_class else ()
-        known = {k: saved["data"][k] for k in follows if k in saved["data"] and f"data.{k}" not in typed}
+        known = {k: saved["data"][k] for k in follows if k in saved["data"] and f"data.{k}" not in said}
         adopted["data"] = {**settings["data"], **known}
     return adopted
+
+
+def _preset_keys(name: str | None) -> Iterator[str]:
+    """The values that a preset sets, by their keys, and its top-level keys; none without a preset."""
+    sources = HydraConfig.get().runtime.config_sources
+    paths = [Path(source.path) / "experiment" / f"{name}.yaml" for source in sources if source.schema == "file"]
+    for preset in (OmegaConf.load(path) for path in paths if name and path.is_file()):
+        yield from (str(key) for key in preset)
+        pending: list[tuple[str, Any]] = [(str(key), value) for key, value in preset.items() if key != "defaults"]
+        while pending:
+            key, value = pending.pop()
+            if isinstance(value, DictConfig):
+                pending += [(f"{key}.{child!s}", node) for child, node in value.items()]
+            else:
+                yield key
 
 
 def check(job: Job) -> None:

@@ -1,6 +1,6 @@
 """The base of every paper's LightningModule."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -47,10 +47,16 @@ class PaperModule(LightningModule):
         """The paper's figures by name, drawn with the current weights; `batch` is held-out data on its device."""
         return {}
 
-    def predict_step(self, batch: Any, batch_idx: int) -> dict[str, Tensor]:
+    def predict_step(self, batch: Any, batch_idx: int) -> dict[str, Tensor | list[str]]:
         """Columns of the prediction table: for each name one value (or one row of values) an item of the batch."""
         raise NotImplementedError(f"{type(self).__name__} has no predictions")
 
-    def write_predictions(self, batch: Any, folder: Path) -> list[Path]:
-        """Writes what `mode=predict` gives beside the table (samples, ...); `batch` is real data. Returns the files."""
+    def write_predictions(self, names: Sequence[str], batch: Any, folder: Path) -> list[Path]:
+        """Writes what `mode=predict` gives beside the table (samples, solutions, ...). Returns the files.
+
+        Args:
+            names: of all items, in the order in which `predict_step` saw them.
+            batch: the first batch, on the model's device.
+            folder: where to write.
+        """
         return []

@@ -207,6 +207,7 @@ def test(job: Job) -> float | None:
     with reporting(job, parts, metrics), relaunchable(job.folder, job.arguments):
         parts.trainer.test(parts.module, datamodule=parts.data, verbose=False)
         metrics |= _logged(parts.trainer)
+    complain_of_unreadable(parts.data)
     quantity = objective(job, parts.module)[0].partition("/")[2]
     return metrics.get(f"test/{quantity}")
 
@@ -219,11 +220,23 @@ def predict(job: Job) -> None:
     keeper = KeepFirstBatch()
     trainer.callbacks.append(keeper)  # type: ignore[attr-defined]
     batches = trainer.predict(module, datamodule=data) or []
-    written = [write_predictions(job.folder / "predictions.csv", data.item_names(), batches)]
+    names = data.item_names()
+    written = [write_predictions(job.folder / "predictions.csv", names, batches)]
     with torch.inference_mode():
-        written += module.eval().write_predictions(keeper.batch, job.folder)
+        written += module.eval().write_predictions(names, keeper.batch, job.folder)
     for path in written:
         print(f"wrote {path}")
+    complain_of_unreadable(data)
+
+
+def complain_of_unreadable(data: PaperData) -> None:
+    """Says, now that everything else is answered, which items were left out.
+
+    Raises:
+        UserError: there are such items.
+    """
+    if data.unreadable:
+        raise UserError(*data.unreadable)
 
 
 class KeepFirstBatch(Callback):
@@ -245,14 +258,14 @@ def write_predictions(path: Path, names: Sequence[str], batches: Sequence[Any]) 
     """
     table = io.StringIO()
     writer = csv.writer(table, lineterminator="\n")
-    columns = {
-        name: torch.cat([batch[name].detach().cpu() for batch in batches]) for name in (batches[0] if batches else {})
-    }
-    flat = {
-        (name if values.dim() == 1 else f"{name}_{i}"): column
-        for name, values in columns.items()
-        for i, column in enumerate(values.reshape(len(values), -1).T.tolist())
-    }
+    flat: dict[str, list[Any]] = {}
+    for name in batches[0] if batches else ():
+        if isinstance(batches[0][name], list):
+            flat[name] = [value for batch in batches for value in batch[name]]
+            continue
+        values = torch.cat([batch[name].detach().cpu() for batch in batches])
+        for i, column in enumerate(values.reshape(len(values), -1).T.tolist()):
+            flat[name if values.dim() == 1 else f"{name}_{i}"] = column
     writer.writerow(["item", *flat])
     writer.writerows(zip(names, *flat.values(), strict=False))
     return write_text(path, table.getvalue())

@@ -164,7 +164,7 @@ def test_predictions_give_the_likelihood_in_nats_and_in_bits():
 
 def test_written_arrays_and_pictures_hold_the_same_images(tmp_path):
     density = module()
-    written = density.write_predictions(images(), tmp_path)
+    written = density.write_predictions([], images(), tmp_path)
     names = {"samples_T0.00", "samples_T0.70", "interpolation"}
     assert {path.name for path in written} == {f"{name}.{kind}" for name in names for kind in ("png", "npy")}
     assert all(path.exists() for path in written)
@@ -175,7 +175,7 @@ def test_written_arrays_and_pictures_hold_the_same_images(tmp_path):
 
 
 def test_a_single_image_has_no_interpolation(tmp_path):
-    assert len(module().write_predictions(images(1), tmp_path)) == 4
+    assert len(module().write_predictions([], images(1), tmp_path)) == 4
     assert module().figures(images(1)).keys() == {"samples", "reconstruction"}
 
 

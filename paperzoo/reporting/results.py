@@ -21,6 +21,7 @@ from paperzoo.runs import VOLATILE
 Number = float | int  # YAML has both
 
 DIRECTIONS = ("min", "max")
+TERMINAL_ROWS = 40  # a screen; a run may have hundreds of metrics
 PUBLISHED_KEYS = {"value", "source", "direction"}
 MEASURED_KEYS = {"metric", "value", "budget", "hardware", "hours", "commit", "note", "curve"}
 PACKAGES = ("paperzoo", "torch", "pytorch-lightning", "hydra-core", "numpy")
@@ -162,9 +163,12 @@ def terminal_table(rows: Iterable[Row], title: str) -> Table:
     for heading in ("published", "this run", "difference"):
         table.add_column(heading, justify="right")
     table.add_column("source")
-    for row in rows:
+    rows = list(rows)
+    for row in rows[:TERMINAL_ROWS]:
         numbers = (number(row.published), number(row.measured), difference(row))
         table.add_row(row.metric, *numbers, row.source or "-", style=colours[row.verdict])
+    if len(rows) > TERMINAL_ROWS:
+        table.caption = f"... and {len(rows) - TERMINAL_ROWS} more in the report"
     return table
 
 

@@ -1,0 +1,262 @@
+"""Training of NeuroSAT on one bit a formula, and the formulas that it solves (Selsam et al. 2019, sections 4 to 8)."""
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from annotated_types import Ge, Gt, MinLen
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from paperzoo.batches import SatProblems
+from paperzoo.cnf import split, union
+from paperzoo.dimacs import solution_text
+from paperzoo.files import write_text
+from paperzoo.module import Direction, OptimizerFactory, PaperModule
+from paperzoo.papers.neurosat import figures
+from paperzoo.papers.neurosat.decoding import (
+    UNSOLVED,
+    Attempt,
+    attempts,
+    in_second_cluster,
+    two_means,
+    verified_assignments,
+)
+from paperzoo.papers.neurosat.network import NeuroSAT
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+Positive = Annotated[int, Ge(1)]
+
+SOLUTIONS = "solutions"  # the folder of a prediction's solution files
+EVERYTHING = ""  # the group of all problems
+SHOWN_EMBEDDINGS = 8
+
+
+class Tally:
+    """Shares of problems, counted over the batches of an evaluation on every process."""
+
+    def __init__(self) -> None:
+        self.sums: dict[str, Float[Tensor, "2"]] = defaultdict(lambda: torch.zeros(2))
+
+    def add(self, name: str, values: Tensor) -> None:
+        """Adds one value for each problem that counts; there may be none."""
+        self.sums[name] = self.sums[name] + torch.tensor([float(values.sum()), values.numel()])
+
+    def means(self, reduce: Callable[..., Any], device: torch.device) -> dict[str, float]:
+        """The mean of each name that any problem counted for; `reduce` is the strategy's."""
+        totals = {name: reduce(pair.to(device), reduce_op="sum") for name, pair in self.sums.items()}
+        return {name: float(total / count) for name, (total, count) in totals.items() if count > 0}
+
+
+class NeuroSATModule(PaperModule):
+    """Sigmoid cross-entropy of "satisfiable", one bit a formula; nothing else supervises.
+
+    Evaluation decodes assignments at every round and counts a formula as solved by the first one that a checker
+    confirms. A metric of one group of problems ends in its name (`test/solved_n40`), one after another number of
+    rounds than in training in that number (`test/solved_rounds512`).
+
+    Args:
+        dimension: features of every node.
+        hidden_layers: hidden layers of the three perceptrons.
+        rounds: rounds of messages in training and validation, and in the metrics that do not say another number.
+        test_rounds: further numbers of rounds after which the test counts the solved formulas; the largest one, if
+            larger than `rounds`, is how long a prediction tries.
+        l2_weight: coefficient of half the sum of the squares of all parameters.
+        clip_norm: the global norm that gradients are cut to, unless `trainer.gradient_clip_val` says another.
+        optimizer: makes the optimiser from the parameters.
+        scheduler: makes the schedule of the learning rate from the optimiser, stepped after every optimiser step; None
+            for a constant rate.
+        checkpointing: compute each round again in the backward pass to save memory.
+        compile: compile a round with torch.compile.
+    """
+
+    accepts: ClassVar[tuple[type, ...]] = (SatProblems,)
+    objective: ClassVar[str] = "val/accuracy"
+    objective_direction: ClassVar[Direction] = "max"
+
+    def __init__(
+        self,
+        dimension: Positive,
+        hidden_layers: Annotated[int, Ge(0)],
+        rounds: Positive,
+        test_rounds: Sequence[Positive],
+        l2_weight: Annotated[float, Ge(0)],
+        clip_norm: Annotated[float, Gt(0)],
+        optimizer: OptimizerFactory,
+        scheduler: Callable[[torch.optim.Optimizer], torch.optim.lr_scheduler.LRScheduler] | None,
+        checkpointing: bool,
+        compile: bool,
+    ) -> None:
+        super().__init__()
+        self.network = NeuroSAT(dimension, hidden_layers, checkpointing)
+        if compile:
+            self.network.compile_round()
+        self.rounds = rounds
+        self.test_rounds = sorted({rounds, *test_rounds})
+        self.l2_weight = l2_weight
+        self.clip_norm = clip_norm
+        self.optimizer = optimizer
+        self.scheduler = scheduler
+        self.tally = Tally()
+        self.solved_rounds: dict[str, list[Tensor]] = defaultdict(list)
+        self.solutions: list[Bool[np.ndarray, " variable"] | None] = []
+
+    def training_step(self, problems: SatProblems, batch_idx: int) -> Tensor:
+        logits = self.network(problems, self.rounds)
+        loss = F.binary_cross_entropy_with_logits(logits, problems.satisfiable.to(logits.dtype))
+        accuracy = ((logits > 0) == (problems.satisfiable == 1)).float().mean()
+        self.log_dict({"train/loss": loss.detach(), "train/accuracy": accuracy}, on_step=True, on_epoch=False)
+        return loss + self.l2_weight / 2 * sum(p.square().sum() for p in self.parameters())
+
+    def configure_gradient_clipping(
+        self, optimizer: Any, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
+    ) -> None:
+        norm = self.clip_norm if gradient_clip_val is None else gradient_clip_val
+        self.clip_gradients(optimizer, norm, gradient_clip_algorithm or "norm")
+
+    def configure_optimizers(self) -> Any:
+        optimizer = self.optimizer(self.parameters())
+        if self.scheduler is None:
+            return optimizer
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": self.scheduler(optimizer), "interval": "step"},
+        }
+
+    def on_validation_epoch_start(self) -> None:
+        self.tally, self.solved_rounds = Tally(), defaultdict(list)
+
+    on_test_epoch_start = on_validation_epoch_start
+
+    def validation_step(self, problems: SatProblems, batch_idx: int) -> None:
+        self._evaluate(problems, [self.rounds])
+
+    def test_step(self, problems: SatProblems, batch_idx: int) -> None:
+        self._evaluate(problems, self.test_rounds)
+
+    def on_validation_epoch_end(self) -> None:
+        self._log_tally("val")
+
+    def on_test_epoch_end(self) -> None:
+        self._log_tally("test")
+
+    def _evaluate(self, problems: SatProblems, marks: Sequence[int]) -> None:
+        for number, attempt in enumerate(islice(attempts(self.network, problems), marks[-1]), start=1):
+            if number in marks:
+                self._count(problems, attempt, number)
+        verified_assignments(problems, attempt)
+        for group, members in self._groups(problems).items():
+            self.solved_rounds[group].append(attempt.solved_round[members & (problems.satisfiable == 1)].cpu())
+
+    def _count(self, problems: SatProblems, attempt: Attempt, rounds: int) -> None:
+        known, satisfiable = problems.satisfiable >= 0, problems.satisfiable == 1
+        right = (attempt.logits > 0) == satisfiable
+        for group, members in self._groups(problems).items():
+            name = "" if group == EVERYTHING else f"_{group}"
+            suffix = "" if rounds == self.rounds else f"_rounds{rounds}"
+            self.tally.add(f"solved{name}{suffix}", attempt.solved_round[members & satisfiable] != UNSOLVED)
+            if rounds == self.rounds:
+                self.tally.add(f"accuracy{name}", right[members & known])
+        if rounds == self.rounds:
+            self.tally.add("accuracy_satisfiable", right[satisfiable])
+            self.tally.add("accuracy_unsatisfiable", right[known & ~satisfiable])
+            target = satisfiable[known].to(attempt.logits.dtype)
+            loss = F.binary_cross_entropy_with_logits(attempt.logits[known], target, reduction="none")
+            self.tally.add("loss", loss)
+            self.tally.add("core_recovered", self._cores_recovered(problems, attempt))
+
+    def _groups(self, problems: SatProblems) -> dict[str, Bool[Tensor, " problem"]]:
+        """All problems, and those of each group that the test reports by itself."""
+        names = getattr(self.trainer.datamodule, "group_names", ()) if self.trainer.testing else ()  # type: ignore[attr-defined]
+        groups = {name: problems.group == index for index, name in enumerate(names)} if len(names) > 1 else {}
+        return {EVERYTHING: torch.ones_like(problems.group, dtype=torch.bool), **groups}
+
+    def _cores_recovered(self, problems: SatProblems, attempt: Attempt) -> Bool[Tensor, " cored"]:
+        """For each unsatisfiable problem with a planted core: whether one cluster holds its literals and no others."""
+        embeddings = attempt.state.literals.hidden.float()
+        second = in_second_cluster(embeddings, two_means(embeddings, problems), problems)
+        wrong = torch.stack([second != problems.in_core, second == problems.in_core]).view(2, 2, -1).any(1).int()
+        count = len(problems.satisfiable)
+        owner = problems.variable_problem
+        errors = torch.zeros(2, count, dtype=torch.int, device=owner.device).index_add(1, owner, wrong)
+        in_core = problems.in_core.view(2, -1).any(0).int()
+        has_core = torch.zeros(count, dtype=torch.int, device=owner.device).index_add(0, owner, in_core) > 0
+        return (errors == 0).any(0)[has_core & (problems.satisfiable == 0)]
+
+    def _log_tally(self, stage: str) -> None:
+        means = self.tally.means(self.trainer.strategy.reduce, self.device)
+        self.log_dict({f"{stage}/{name}": value for name, value in means.items()})
+
+    def on_predict_start(self) -> None:
+        self.solutions = []
+
+    def predict_step(self, problems: SatProblems, batch_idx: int) -> dict[str, Tensor | list[str]]:
+        for number, attempt in enumerate(attempts(self.network, problems), start=1):
+            if number == self.test_rounds[-1] or bool((attempt.solved_round != UNSOLVED).all()):
+                break
+        self.solutions += verified_assignments(problems, attempt)
+        solved = attempt.solved_round != UNSOLVED
+        return {
+            "answer": ["satisfiable" if found else "unknown" for found in solved.tolist()],
+            "rounds": torch.where(solved, attempt.solved_round, number),
+            "confidence": attempt.logits.sigmoid(),
+        }
+
+    def write_predictions(self, names: Sequence[str], batch: SatProblems, folder: Path) -> list[Path]:
+        written = []
+        for name, assignment in zip(names, self.solutions, strict=False):
+            path = folder / SOLUTIONS / f"{name}.solution"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            written.append(write_text(path, solution_text(assignment)))
+        return written if len(written) == 1 else [folder / SOLUTIONS]
+
+    def figures(self, batch: SatProblems) -> "dict[str, Figure]":
+        problem = self._shown_problem(batch)
+        history = list(islice(attempts(self.network, problem), self.rounds))
+        last = history[-1]
+        votes = torch.stack([attempt.votes for attempt in history]) + self.network.vote_bias
+        satisfiable, solved_round = int(problem.satisfiable), int(last.solved_round) or None
+        shown = sorted({round(place) for place in np.linspace(1, self.rounds, SHOWN_EMBEDDINGS)})
+        states = torch.stack([history[number - 1].state.literals.hidden.float() for number in shown])
+        drawn = {
+            "votes": figures.vote_figure(votes, solved_round, satisfiable),
+            "embeddings": figures.embedding_figure(states, shown, last.assignment if solved_round else None),
+        }
+        if problem.in_core.any():
+            drawn["core"] = figures.core_figure(votes, states[-1], problem.in_core, satisfiable)
+        if self.solved_rounds:
+            drawn["solved"] = self._solved_figure()
+        return drawn
+
+    def _shown_problem(self, batch: SatProblems) -> SatProblems:
+        """One problem of the batch: an unsatisfiable one with a planted core, else the one that is solved last."""
+        *_, attempt = islice(attempts(self.network, batch), self.rounds)
+        rank = torch.where(batch.satisfiable == 1, attempt.solved_round + 1, 0)
+        if batch.in_core.any():
+            has_core = torch.zeros_like(rank).index_add(0, batch.variable_problem.repeat(2), batch.in_core.long()) > 0
+            rank = (has_core & (batch.satisfiable == 0)).long()
+        chosen = int(rank.argmax())
+        literals = batch.in_core[(batch.variable_problem == chosen).repeat(2)].view(2, -1).nonzero().tolist()
+        core = [variable + 1 if sign == 0 else -variable - 1 for sign, variable in literals]
+        problem = union([split(batch)[chosen]], [int(batch.satisfiable[chosen])], cores=[core])
+        return SatProblems(*(column.to(self.device) for column in problem))
+
+    def _solved_figure(self) -> "Figure":
+        solved = {group or "all": torch.cat(rounds) for group, rounds in self.solved_rounds.items()}
+        if len(solved) > 1:
+            del solved["all"]
+        rounds = sorted({2**power for power in range(self.test_rounds[-1].bit_length())} | {*self.test_rounds})
+        return figures.solved_figure(
+            {
+                group: [100 * float(((at != UNSOLVED) & (at <= number)).float().mean()) for number in rounds]
+                for group, at in solved.items()
+            },
+            rounds,
+        )
