@@ -5,6 +5,7 @@ import gzip
 import lzma
 import random
 import time
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -195,6 +196,20 @@ def test_python_sats_own_reader_agrees(file: Path, seed: int) -> None:
     assert (theirs.nv, theirs.clauses) == (formula.variables, formula.clauses())
     theirs.to_file(str(file))
     assert read_dimacs(file).clauses() == formula.clauses()
+
+
+@pytest.mark.parametrize("line_end", [b"\n", b" "])
+def test_memory_is_a_small_multiple_of_the_file(file: Path, line_end: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dimacs, "CHUNK_BYTES", 1 << 16)
+    clauses = 200_000
+    file.write_bytes(b"p cnf 99999 %d\n" % clauses + (b"10001 -20002 30003 0" + line_end) * clauses)
+    tracemalloc.start()
+    try:
+        assert len(read_dimacs(file).lengths) == clauses
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 4 * file.stat().st_size
 
 
 def mutated(content: bytes, generator: random.Random) -> bytes:

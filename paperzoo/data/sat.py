@@ -175,8 +175,27 @@ class SatData(PaperData):
 
     def _eval_loader(self, part: Literal["val", "test"]) -> BatchLoader:
         packs = list(packed(self.problems(part), lambda problem: problem.formula.nodes, self.eval_nodes))
-        order = BatchOrder(len(packs), 1, self, shuffle=False)
+        order = self.order(len(packs), "eval_nodes", shuffle=False)
         return BatchLoader(Packs(packs, batch_of), sampler=order, batch_size=None, pin_memory=torch.cuda.is_available())
+
+    def order(self, packs: int, limit: str, *, shuffle: bool) -> BatchOrder:
+        """The order of fixed packs, of which each device has at least one.
+
+        Args:
+            packs: how many there are.
+            limit: the argument that limits their nodes.
+            shuffle: training order instead of evaluation order.
+
+        Raises:
+            UserError: there are fewer packs than devices.
+        """
+        devices = self.trainer.world_size if self.trainer else 1
+        if packs < devices:
+            raise UserError(
+                f"data.{limit}={getattr(self, limit)}: all problems fill {packs} batches of so many nodes, less than "
+                f"one for each of {devices} devices; choose fewer nodes or fewer devices"
+            )
+        return BatchOrder(packs, 1, self, shuffle=shuffle)
 
     def _read(self, path: Path) -> list[Problem]:
         root = path if path.is_dir() else path.parent
@@ -370,14 +389,7 @@ class TwinData(SatData):
     def _training_order(self) -> BatchOrder | StreamOrder:
         if not self._packs:
             return StreamOrder(self.batches_per_epoch, self)
-        devices = self.trainer.world_size if self.trainer else 1
-        if len(self._packs) < devices:
-            raise UserError(
-                f"data.training_pairs={self.training_pairs}: they fill {len(self._packs)} batches of "
-                f"data.batch_nodes={self.batch_nodes}, less than one for each of {devices} devices; choose more pairs, "
-                f"fewer nodes or fewer devices"
-            )
-        return BatchOrder(len(self._packs), 1, self, shuffle=True)
+        return self.order(len(self._packs), "batch_nodes", shuffle=True)
 
     @property
     def training_batches(self) -> Dataset[SatProblems]:

@@ -162,12 +162,13 @@ def test_a_fixed_set_has_each_pair_once_an_epoch_and_its_batches_in_another_orde
     assert first != second
 
 
-def test_a_fixed_set_too_small_for_all_devices_is_refused() -> None:
-    data = sr(training_pairs=1)
+@pytest.mark.parametrize(("loader", "limit"), [("train_dataloader", "batch_nodes"), ("val_dataloader", "eval_nodes")])
+def test_a_fixed_set_too_small_for_all_devices_is_refused(loader: str, limit: str) -> None:
+    data = sr(training_pairs=1, validation_pairs=1)
     data.setup("fit")
     data.trainer = type("Trainer", (), {"world_size": 2, "global_rank": 0})()
-    with pytest.raises(UserError, match=r"data\.training_pairs=1: they fill 1 batches of data\.batch_nodes=400"):
-        data.train_dataloader()
+    with pytest.raises(UserError, match=rf"data\.{limit}=400: all problems fill 1 batches .* each of 2 devices"):
+        getattr(data, loader)()
 
 
 @pytest.mark.parametrize("pairs", [None, 12])

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from paperzoo.batches import SatProblems
 from paperzoo.cnf import Formula, union
-from paperzoo.papers.neurosat import NeuroSAT, NeuroSATModule, attempts, lstm
+from paperzoo.papers.neurosat import NeuroSAT, NeuroSATModule, attempts, layers
 from paperzoo.papers.neurosat.decoding import (
     Attempt,
     by_clusters,
@@ -25,7 +25,7 @@ from paperzoo.papers.neurosat.decoding import (
     verified_assignments,
 )
 from paperzoo.papers.neurosat.graph import Graph, flip
-from paperzoo.papers.neurosat.lstm import LayerNormLSTM, LstmState
+from paperzoo.papers.neurosat.layers import LayerNormLSTM, LstmState, Perceptron
 
 Clauses = Sequence[Sequence[int]]
 
@@ -119,7 +119,7 @@ def plain_lstm(cell: LayerNormLSTM, x: Tensor, state: LstmState) -> LstmState:
 def test_the_lstm_and_its_gradients_are_those_of_the_plain_one(
     rows_in_cache: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lstm, "ROWS_IN_CACHE", rows_in_cache)
+    monkeypatch.setattr(layers, "ROWS_IN_CACHE", rows_in_cache)
     torch.manual_seed(0)
     cell = LayerNormLSTM(4, 6).double()
     with torch.no_grad():
@@ -132,7 +132,32 @@ def test_the_lstm_and_its_gradients_are_those_of_the_plain_one(
         total = sum((value * weight).sum() for value, weight in zip(state, weights, strict=True))
         return [*state, *torch.autograd.grad(total, [*inputs, *cell.parameters()])]
 
-    for ours, expected in zip(outcome(cell), outcome(partial(plain_lstm, cell)), strict=True):
+    for ours, expected in zip(
+        outcome(lambda x, state: cell(x @ cell.for_input, state)), outcome(partial(plain_lstm, cell)), strict=True
+    ):
+        close(ours, expected)
+
+
+@pytest.mark.parametrize("rows_in_cache", [3, 512])
+def test_the_perceptron_and_its_gradients_are_those_of_plain_layers(
+    rows_in_cache: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(layers, "ROWS_IN_CACHE", rows_in_cache)
+    torch.manual_seed(0)
+    perceptron = Perceptron(4, 6, 5, 3).double()
+    with torch.no_grad():
+        for bias in perceptron.biases:
+            bias.normal_()
+    x = torch.randn(8, 4, dtype=torch.double, requires_grad=True)
+    weight = torch.randn(8, 3, dtype=torch.double)
+
+    def plain(x: Tensor) -> Tensor:
+        first, second, last = zip(perceptron.weights, perceptron.biases, strict=True)
+        return F.linear(F.linear(F.linear(x, *first).relu(), *second).relu(), *last)
+
+    close(perceptron(x), plain(x))
+    gradients = (torch.autograd.grad((f(x) * weight).sum(), [x, *perceptron.parameters()]) for f in (perceptron, plain))
+    for ours, expected in zip(*gradients, strict=True):
         close(ours, expected)
 
 
@@ -142,10 +167,12 @@ def test_literals_see_the_new_clauses_and_the_old_negations() -> None:
     graph = Graph.of(batch)
     start = net.initial_state(graph)
     state = net.round(graph, start)
-    clauses = net.clause_update(graph.sum_into_clauses(net.literal_message(start.literals.hidden)), start.clauses)
+    messages = graph.sum_into_clauses(net.literal_message(start.literals.hidden))
+    clauses = net.clause_update(messages @ net.clause_update.for_input, start.clauses)
     close(state.clauses.hidden, clauses.hidden)
     received = graph.sum_into_literals(net.clause_message(clauses.hidden))
-    literals = net.literal_update(torch.cat([flip(start.literals.hidden), received], dim=1), start.literals)
+    messages = torch.cat([flip(start.literals.hidden), received], dim=1)
+    literals = net.literal_update(messages @ net.literal_update.for_input, start.literals)
     close(state.literals.hidden, literals.hidden)
 
 
@@ -168,7 +195,9 @@ def test_the_order_of_clauses_literals_and_variables_does_not_matter() -> None:
     generator = np.random.default_rng(0)
     renamed = generator.permutation(8) + 1
     clauses = [[int(np.sign(lit)) * int(renamed[abs(lit) - 1]) for lit in clause] for clause in formula.clauses()]
-    shuffled = [[clauses[c][k] for k in generator.permutation(len(clauses[c]))] for c in generator.permutation(len(clauses))]
+    shuffled = [
+        [clauses[c][k] for k in generator.permutation(len(clauses[c]))] for c in generator.permutation(len(clauses))
+    ]
     before, after = problems(formula), problems(Formula.from_clauses(8, shuffled))
     close(net(before, ROUNDS), net(after, ROUNDS))
     order = torch.from_numpy(np.concatenate([renamed - 1, renamed + 7]))

@@ -38,8 +38,8 @@ def attempts(network: NeuroSAT, problems: SatProblems) -> Iterator[Attempt]:
     assignment = torch.zeros_like(problems.variable_problem, dtype=torch.bool)
     solved_round = torch.zeros_like(problems.satisfiable)
     for number, state in enumerate(network.states(problems), start=1):
-        embeddings = state.literals.hidden.float()
-        votes = network.votes(state.literals.hidden).float()
+        embeddings = state.literals.hidden
+        votes = network.votes(embeddings).to(embeddings.dtype)
         centres = two_means(embeddings, problems)
         candidates = torch.cat([by_votes(votes), by_clusters(embeddings, centres, problems)])
         solves = satisfied(candidates, problems)

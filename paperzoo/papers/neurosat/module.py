@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 import numpy as np
 import torch
 import torch.nn.functional as F
-from annotated_types import Ge, Gt, MinLen
+from annotated_types import Ge, Gt
 from jaxtyping import Bool, Float
 from torch import Tensor
 
@@ -43,7 +43,7 @@ class Tally:
     """Shares of problems, counted over the batches of an evaluation on every process."""
 
     def __init__(self) -> None:
-        self.sums: dict[str, Float[Tensor, "2"]] = defaultdict(lambda: torch.zeros(2))
+        self.sums: dict[str, Float[Tensor, 2]] = defaultdict(lambda: torch.zeros(2))
 
     def add(self, name: str, values: Tensor) -> None:
         """Adds one value for each problem that counts; there may be none."""
@@ -180,7 +180,7 @@ class NeuroSATModule(PaperModule):
 
     def _cores_recovered(self, problems: SatProblems, attempt: Attempt) -> Bool[Tensor, " cored"]:
         """For each unsatisfiable problem with a planted core: whether one cluster holds its literals and no others."""
-        embeddings = attempt.state.literals.hidden.float()
+        embeddings = attempt.state.literals.hidden
         second = in_second_cluster(embeddings, two_means(embeddings, problems), problems)
         wrong = torch.stack([second != problems.in_core, second == problems.in_core]).view(2, 2, -1).any(1).int()
         count = len(problems.satisfiable)
@@ -224,7 +224,7 @@ class NeuroSATModule(PaperModule):
         votes = torch.stack([attempt.votes for attempt in history]) + self.network.vote_bias
         satisfiable, solved_round = int(problem.satisfiable), int(last.solved_round) or None
         shown = sorted({round(place) for place in np.linspace(1, self.rounds, SHOWN_EMBEDDINGS)})
-        states = torch.stack([history[number - 1].state.literals.hidden.float() for number in shown])
+        states = torch.stack([history[number - 1].state.literals.hidden for number in shown])
         drawn = {
             "votes": figures.vote_figure(votes, solved_round, satisfiable),
             "embeddings": figures.embedding_figure(states, shown, last.assignment if solved_round else None),

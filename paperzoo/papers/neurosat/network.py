@@ -11,7 +11,7 @@ from torch.utils.checkpoint import checkpoint
 
 from paperzoo.batches import SatProblems
 from paperzoo.papers.neurosat.graph import Graph, flip
-from paperzoo.papers.neurosat.lstm import LayerNormLSTM, LstmState
+from paperzoo.papers.neurosat.layers import LayerNormLSTM, LstmState, Perceptron
 
 Votes = Float[Tensor, " literal"]
 Logits = Float[Tensor, " problem"]
@@ -44,11 +44,12 @@ class NeuroSAT(nn.Module):
         self.checkpointing = checkpointing
         self.literal_init = nn.Parameter(torch.randn(dimension))
         self.clause_init = nn.Parameter(torch.randn(dimension))
-        self.literal_message = perceptron(dimension, dimension, hidden_layers)
-        self.clause_message = perceptron(dimension, dimension, hidden_layers)
+        hidden = [dimension] * hidden_layers
+        self.literal_message = Perceptron(dimension, *hidden, dimension)
+        self.clause_message = Perceptron(dimension, *hidden, dimension)
         self.literal_update = LayerNormLSTM(2 * dimension, dimension)
         self.clause_update = LayerNormLSTM(dimension, dimension)
-        self.literal_vote = perceptron(dimension, 1, hidden_layers)
+        self.literal_vote = Perceptron(dimension, *hidden, 1)
         self.vote_bias = nn.Parameter(torch.zeros(()))
 
     def compile_round(self) -> None:
@@ -89,10 +90,12 @@ class NeuroSAT(nn.Module):
 
     def _round(self, graph: Graph, state: State) -> State:
         literals, clauses = state
-        received = graph.sum_into_clauses(self.literal_message(literals.hidden))
-        clauses = self.clause_update(received, clauses)
+        # projected before the sum, since there are fewer literals than clauses
+        message = self.literal_message(literals.hidden, self.clause_update.for_input)
+        clauses = self.clause_update(graph.sum_into_clauses(message), clauses)
         received = graph.sum_into_literals(self.clause_message(clauses.hidden))
-        literals = self.literal_update(torch.cat([flip(literals.hidden), received], dim=1), literals)
+        inputs = torch.cat([flip(literals.hidden), received], dim=1)
+        literals = self.literal_update(inputs @ self.literal_update.for_input, literals)
         return State(literals, clauses)
 
     def votes(self, literals: Literals) -> Votes:
@@ -101,19 +104,6 @@ class NeuroSAT(nn.Module):
 
     def logits(self, votes: Votes, problems: SatProblems) -> Logits:
         """The mean vote of each problem's literals, and the bias of the released code."""
-        positive, negative = votes.float().chunk(2)
+        positive, negative = votes.to(self.vote_bias.dtype).chunk(2)
         variables = torch.bincount(problems.variable_problem, minlength=len(problems.satisfiable))
         return torch.segment_reduce(positive + negative, "mean", lengths=variables) / 2 + self.vote_bias
-
-
-def perceptron(inputs: int, outputs: int, hidden_layers: int) -> nn.Sequential:
-    """`hidden_layers` layers of `inputs` rectified units, then a linear layer; Xavier weights, zero biases."""
-    layers: list[nn.Module] = []
-    for _ in range(hidden_layers):
-        layers += [nn.Linear(inputs, inputs), nn.ReLU(inplace=True)]
-    layers.append(nn.Linear(inputs, outputs))
-    for layer in layers:
-        if isinstance(layer, nn.Linear):
-            nn.init.xavier_uniform_(layer.weight)
-            nn.init.zeros_(layer.bias)
-    return nn.Sequential(*layers)
