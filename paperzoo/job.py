@@ -21,6 +21,7 @@ from paperzoo.reporting.loggers import SUPPLIED as SUPPLIED_TO_LOGGERS
 T = TypeVar("T")
 
 MODES = ("train", "test", "predict")
+ABSENT = object()  # null is a value
 
 
 @dataclass(frozen=True)
@@ -99,8 +100,9 @@ def adopt(
         result = OmegaConf.create({section: saved[section]})
         now = OmegaConf.create({section: settings[section]})
         for key in sorted(said | runs.VOLATILE):
-            if key.startswith(f"{section}.") and OmegaConf.select(now, key) is not None:
-                OmegaConf.update(result, key, OmegaConf.select(now, key))
+            value = OmegaConf.select(now, key, default=ABSENT)
+            if key.startswith(f"{section}.") and value is not ABSENT:
+                OmegaConf.update(result, key, value)
         return configs.plain(result)[section]
 
     adopted = {**settings, "model": overlay("model")}
@@ -120,12 +122,14 @@ def _preset_keys(name: str | None) -> Iterator[str]:
     """The values that a preset sets, by their keys, and its top-level keys; none without a preset."""
     sources = HydraConfig.get().runtime.config_sources
     paths = [Path(source.path) / "experiment" / f"{name}.yaml" for source in sources if source.schema == "file"]
-    for preset in (OmegaConf.load(path) for path in paths if name and path.is_file()):
+    # plain, because a `???` of a DictConfig cannot be read
+    for preset in (OmegaConf.to_container(OmegaConf.load(path)) for path in paths if name and path.is_file()):
+        assert isinstance(preset, dict)
         yield from (str(key) for key in preset)
         pending: list[tuple[str, Any]] = [(str(key), value) for key, value in preset.items() if key != "defaults"]
         while pending:
             key, value = pending.pop()
-            if isinstance(value, DictConfig):
+            if isinstance(value, dict):
                 pending += [(f"{key}.{child!s}", node) for child, node in value.items()]
             else:
                 yield key

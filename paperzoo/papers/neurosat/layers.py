@@ -5,6 +5,7 @@ Both are written as one autograd function each. On a CPU it takes a cacheful of 
 
 import itertools
 from collections.abc import Iterator
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -16,7 +17,8 @@ Gates = Float[Tensor, "node gate"]
 
 EPSILON = 1e-12  # of the layer normalisation, as in TensorFlow 1
 FORGET_BIAS = 1.0
-_threshold_backward = torch.ops.aten.threshold_backward
+_relu_backward = partial(torch.ops.aten.threshold_backward, threshold=0)
+_sigmoid_backward = torch.ops.aten.sigmoid_backward
 _layer_norm_backward = torch.ops.aten.native_layer_norm_backward
 ROWS_IN_CACHE = 512  # rows that are taken through all the elementwise steps at a time on a CPU
 
@@ -65,7 +67,7 @@ class _Perceptron(torch.autograd.Function):
         x, *saved = ctx.saved_tensors
         layers = (len(saved) + 1) // 2
         weights, inputs = saved[:layers], [x, *saved[layers:]]
-        x_gradient = torch.empty_like(x, memory_format=torch.contiguous_format)
+        x_gradient = torch.empty_like(x, dtype=gradient.dtype, memory_format=torch.contiguous_format)
         weight_gradients = [torch.zeros_like(weight) for weight in weights]
         bias_gradients = [weight.new_zeros(len(weight)) for weight in weights]
         for rows in _blocks(x):
@@ -73,10 +75,9 @@ class _Perceptron(torch.autograd.Function):
             for k in reversed(range(layers)):
                 weight_gradients[k] += g.T @ inputs[k][rows].to(g.dtype)
                 bias_gradients[k] += g.sum(0)
-                g = g @ weights[k].to(g.dtype)
                 if k:
-                    g = _threshold_backward(g, inputs[k][rows], 0)
-            x_gradient[rows] = g
+                    g = _relu_backward(g @ weights[k].to(g.dtype), inputs[k][rows])
+            torch.mm(g, weights[0].to(g.dtype), out=x_gradient[rows])
         return x_gradient, *weight_gradients, *bias_gradients
 
 
@@ -167,7 +168,7 @@ class _Cell(torch.autograd.Function):
     def backward(ctx, new_hidden_gradient, new_cell_gradient):  # type: ignore[no-untyped-def]
         hidden, cell, weight, gain, bias, gates = ctx.saved_tensors
         gradient = torch.empty_like(gates)
-        hidden_gradient, cell_gradient = torch.empty_like(cell), torch.empty_like(cell)
+        hidden_gradient, cell_gradient = torch.empty_like(cell, dtype=gates.dtype), torch.empty_like(cell)
         weight_gradient, gain_gradient, bias_gradient = map(torch.zeros_like, (weight, gain, bias))
         for rows in _blocks(cell):
             steps = _steps(gates[rows], cell[rows], gain, bias)
@@ -178,7 +179,7 @@ class _Cell(torch.autograd.Function):
                 (gain, bias),
                 (gain_gradient, bias_gradient),
             )
-            hidden_gradient[rows] = gradient[rows] @ weight.to(gates.dtype).T
+            torch.mm(gradient[rows], weight.to(gates.dtype).T, out=hidden_gradient[rows])
             weight_gradient += hidden[rows].to(gates.dtype).T @ gradient[rows]
         return gradient, hidden_gradient, cell_gradient, weight_gradient, gain_gradient, bias_gradient
 
@@ -191,18 +192,22 @@ def _backward_steps(  # type: ignore[no-untyped-def]
     gain, bias = parameters
     gain_gradient, bias_gradient = parameter_gradients
     dimension = [cell.shape[1]]
-    through_hidden = (hidden_gradient * s.output).masked_fill_(s.cell <= 0, 0)
+    through_hidden = _relu_backward(hidden_gradient * s.output, s.cell)
     raw, cell_gain, cell_bias = _layer_norm_backward(
         through_hidden.add_(cell_gradient),
         *(s.raw_cell, dimension, s.cell_mean, s.cell_scale, gain[4], bias[4], [True] * 3),
     )
     gain_gradient[4] += cell_gain
     bias_gradient[4] += cell_bias
-    gate = torch.empty_like(s.normed)
-    torch.mul(raw * s.candidate, s.input * (1 - s.input), out=gate[:, 0])
-    torch.mul(raw, s.input, out=gate[:, 1]).masked_fill_(s.candidate <= 0, 0)
-    torch.mul(raw * cell, s.forget * (1 - s.forget), out=gate[:, 2])
-    torch.mul(hidden_gradient * s.cell.relu(), s.output * (1 - s.output), out=gate[:, 3])
+    gate = torch.stack(
+        [
+            _sigmoid_backward(raw * s.candidate, s.input),
+            _relu_backward(raw * s.input, s.candidate),
+            _sigmoid_backward(raw * cell, s.forget),
+            _sigmoid_backward(hidden_gradient * s.cell.relu(), s.output),
+        ],
+        dim=1,
+    )
     bias_gradient[:4] += gate.sum(0)
     gain_gradient[:4] += (gate * s.normed).sum(0)
     gate *= gain[:4]

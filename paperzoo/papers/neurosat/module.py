@@ -59,15 +59,15 @@ class NeuroSATModule(PaperModule):
     """Sigmoid cross-entropy of "satisfiable", one bit a formula; nothing else supervises.
 
     Evaluation decodes assignments at every round and counts a formula as solved by the first one that a checker
-    confirms. A metric of one group of problems ends in its name (`test/solved_n40`), one after another number of
-    rounds than in training in that number (`test/solved_rounds512`).
+    confirms. A metric of one group of problems ends in its name (`test/solved_n40`), one that was counted after one of
+    `test_rounds` in that number (`test/solved_rounds512`).
 
     Args:
         dimension: features of every node.
         hidden_layers: hidden layers of the three perceptrons.
         rounds: rounds of messages in training and validation, and in the metrics that do not say another number.
-        test_rounds: further numbers of rounds after which the test counts the solved formulas; the largest one, if
-            larger than `rounds`, is how long a prediction tries.
+        test_rounds: numbers of rounds after which the test counts the solved formulas, too; the largest one, if larger
+            than `rounds`, is how long a prediction tries.
         l2_weight: coefficient of half the sum of the squares of all parameters.
         clip_norm: the global norm that gradients are cut to, unless `trainer.gradient_clip_val` says another.
         optimizer: makes the optimiser from the parameters.
@@ -99,6 +99,7 @@ class NeuroSATModule(PaperModule):
         if compile:
             self.network.compile_round()
         self.rounds = rounds
+        self.named_rounds = frozenset(test_rounds)
         self.test_rounds = sorted({rounds, *test_rounds})
         self.l2_weight = l2_weight
         self.clip_norm = clip_norm
@@ -152,17 +153,22 @@ class NeuroSATModule(PaperModule):
             if number in marks:
                 self._count(problems, attempt, number)
         verified_assignments(problems, attempt)
+        if not self.trainer.testing:
+            return
         for group, members in self._groups(problems).items():
-            self.solved_rounds[group].append(attempt.solved_round[members & (problems.satisfiable == 1)].cpu())
+            if (counted := members & (problems.satisfiable == 1)).any():
+                self.solved_rounds[group].append(attempt.solved_round[counted].cpu())
 
     def _count(self, problems: SatProblems, attempt: Attempt, rounds: int) -> None:
         known, satisfiable = problems.satisfiable >= 0, problems.satisfiable == 1
         right = (attempt.logits > 0) == satisfiable
         for group, members in self._groups(problems).items():
             name = "" if group == EVERYTHING else f"_{group}"
-            suffix = "" if rounds == self.rounds else f"_rounds{rounds}"
-            self.tally.add(f"solved{name}{suffix}", attempt.solved_round[members & satisfiable] != UNSOLVED)
+            solved = attempt.solved_round[members & satisfiable] != UNSOLVED
+            if rounds in self.named_rounds and self.trainer.testing:
+                self.tally.add(f"solved{name}_rounds{rounds}", solved)
             if rounds == self.rounds:
+                self.tally.add(f"solved{name}", solved)
                 self.tally.add(f"accuracy{name}", right[members & known])
         if rounds == self.rounds:
             self.tally.add("accuracy_satisfiable", right[satisfiable])
