@@ -3,6 +3,7 @@
 import json
 import re
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,11 @@ from omegaconf import OmegaConf
 
 from paperzoo.cli import CONFIG_FOLDER, presets
 from paperzoo.config import find_target, target_problems
+from paperzoo.data.base import PaperData
+from paperzoo.data.graph_sat import GraphSat
+from paperzoo.data.images import ImageData
 from paperzoo.data.importing import import_folder
+from paperzoo.data.sat import TwinData
 from paperzoo.reporting import results
 from tests.conftest import RunJob
 
@@ -46,7 +51,7 @@ def test_a_preset_is_short_and_says_what_it_is(name: str) -> None:
 
 @pytest.mark.parametrize("name", presets())
 def test_a_preset_composes_and_its_config_has_no_problems(name: str) -> None:
-    config = composed(f"experiment={name}", "data.download=true")
+    config = composed(f"experiment={name}")
     for section in ("model", "data", "trainer"):
         found = target_problems(config[section], section)
         assert [problem for problem in found if "import_data.py" not in problem] == []  # data that only a user has
@@ -65,18 +70,26 @@ def leaves(value: Any, key: str = "") -> dict[str, Any]:
     return {key: value}
 
 
+def parents(key: str) -> Iterator[str]:
+    """The keys that `key` stands below, the nearest first; one that is null takes any node."""
+    while "." in key:
+        key = key.rpartition(".")[0]
+        yield key
+
+
 @pytest.mark.parametrize("name", presets())
 def test_every_key_of_a_preset_changes_the_composed_config(name: str) -> None:
     own = yaml.safe_load(text(name))
     choices = [f"{key.removeprefix('override /')}={value}" for d in own.pop("defaults", []) for key, value in d.items()]
     own.pop("hydra", None)
     own.pop("measured", None)  # may be empty: nothing was run yet
-    without = leaves(composed(*choices))
-    for key, value in leaves(own).items():
+    without, with_preset = leaves(composed(*choices)), leaves(composed(f"experiment={name}"))
+    for key in leaves(own):
         if key.startswith("published."):
             continue
-        assert key in without, f"{key} is no key of the config"
-        assert without[key] != value, f"{key}: {value} is the default already"
+        known = next((k for k in (key, *parents(key)) if k in without), None)
+        assert known == key or (known and without[known] is None), f"{key} is no key of the config"
+        assert without[known] != with_preset[key], f"{key}: {without[known]} is the default already"
 
 
 def test_presets_repeat_little() -> None:
@@ -90,11 +103,27 @@ def test_presets_repeat_little() -> None:
     assert repeated <= 0.15 * total
 
 
-# The model of a preset with its structure but without its size.
-SMALL = {
-    "glow": ("model.depth=1", "model.width=8", "model.initial_images=2"),
-    "realnvp": ("model.residual_blocks=1", "model.hidden_channels=4"),
+FEW_ROUNDS = 3  # of NeuroSAT's tests
+
+# A preset's model and data with their structure but without their size.
+SMALL_MODEL = {
+    "glow": ("depth=1", "width=8", "initial_images=2", "samples=1", "temperatures=[0.7]"),
+    "neurosat": ("dimension=8", "rounds=2", f"test_rounds=[{FEW_ROUNDS}]"),
+    "realnvp": ("residual_blocks=1", "hidden_channels=4", "samples=1", "temperatures=[0.7]"),
 }
+SMALL_DATA: dict[type[PaperData], tuple[str, ...]] = {
+    ImageData: ("batch_size=2", "eval_batch_size=2", "validation_images=0", "download=false"),
+    TwinData: ("batch_nodes=300", "validation_pairs=1", "test_pairs=1", "workers=0"),
+    GraphSat: ("families=[erdos_renyi]", "test_graphs=1", "workers=0"),
+}
+# What a run of the paper's presets must show: a metric and a figure.
+SHOWN = {
+    "glow": ("test/bits_per_dim", "samples"),
+    "neurosat": ("test/accuracy", "votes"),
+    "realnvp": ("test/bits_per_dim", "samples"),
+}
+EVALUATIONS = [name for name in presets() if yaml.safe_load(text(name)).get("mode") == "test"]
+TRAININGS = [name for name in presets() if name not in EVALUATIONS]
 
 
 def write_small_data(data: dict[str, Any], root: Path) -> None:
@@ -115,16 +144,39 @@ def write_small_data(data: dict[str, Any], root: Path) -> None:
     import_folder(image_set.name, files, str(root))
 
 
-@pytest.mark.parametrize("name", presets())
-def test_every_preset_takes_two_steps_on_small_data(name: str, run_job: RunJob, tmp_path: Path) -> None:
+def run_small(name: str, run_job: RunJob, root: Path, *overrides: str) -> tuple[Path, dict[str, Any]]:
+    """Runs two batches of everything of a preset; returns the run's folder and summary."""
     config = composed(f"experiment={name}")
-    write_small_data(config["data"], tmp_path / "data")
+    data_class: Any = find_target(config["data"]["_target_"], "data")
+    if issubclass(data_class, ImageData):
+        write_small_data(config["data"], root)
     paper = config["model"]["_target_"].split(".")[2]
-    small_data = ("data.batch_size=2", "data.eval_batch_size=2", "data.validation_images=0", "data.download=false")
-    run = ("trainer=smoke", "model.samples=1", "model.temperatures=[0.7]", f"data_root={tmp_path / 'data'}")
-    folder = run_job(f"experiment={name}", *run, *small_data, *SMALL[paper])
+    small = [f"model.{override}" for override in SMALL_MODEL[paper]]
+    small += [f"data.{o}" for kind, own in SMALL_DATA.items() if issubclass(data_class, kind) for o in own]
+    folder = run_job(f"experiment={name}", "trainer=smoke", f"data_root={root}", *small, *overrides)
     summary = json.loads((folder / "summary.json").read_text())
+    metric, figure = SHOWN[paper]
     assert summary["status"] == "finished"
+    assert np.isfinite(summary["metrics"][metric])
+    assert (folder / "figures" / f"{figure}.png").exists()
+    return folder, summary
+
+
+@pytest.mark.parametrize("name", TRAININGS)
+def test_every_preset_takes_two_steps_on_small_data(name: str, run_job: RunJob, tmp_path: Path) -> None:
+    _, summary = run_small(name, run_job, tmp_path / "data")
     assert summary["steps"] == 2
-    assert np.isfinite(summary["metrics"]["test/bits_per_dim"])
-    assert (folder / "figures" / "samples.png").exists()
+
+
+@pytest.mark.parametrize("name", EVALUATIONS)
+def test_an_evaluation_preset_measures_what_it_publishes(name: str, run_job: RunJob, tmp_path: Path) -> None:
+    trained = re.search(r"checkpoint=outputs/(\S+)/<run>", text(name))
+    assert trained
+    checkpoint, _ = run_small(trained[1], run_job, tmp_path / "data")
+    _, summary = run_small(name, run_job, tmp_path / "data", f"checkpoint={checkpoint}")
+    config = composed(f"experiment={name}")
+    rounds = [int(number) for metric in config["published"] for number in re.findall(r"_rounds(\d+)$", metric)]
+    assert set(rounds) <= set(config["model"]["test_rounds"])
+    few = {re.sub(r"_rounds\d+$", f"_rounds{FEW_ROUNDS}", metric) for metric in config["published"]}
+    assert few <= summary["metrics"].keys()
+    assert summary["config"]["published"] == config["published"]

@@ -21,6 +21,7 @@ from paperzoo.runs import VOLATILE
 Number = float | int  # YAML has both
 
 DIRECTIONS = ("min", "max")
+UNMEASURED_ROWS = 3
 TERMINAL_ROWS = 40  # a screen; a run may have hundreds of metrics
 PUBLISHED_KEYS = {"value", "source", "direction"}
 MEASURED_KEYS = {"metric", "value", "budget", "hardware", "hours", "commit", "note", "curve"}
@@ -187,11 +188,18 @@ def budget(row: Mapping[str, Any]) -> str:
 
 
 def markdown_table(presets: Iterable[Preset]) -> str:
-    """The README's table: a line for each published metric and for each measured row, ordered by experiment."""
+    """The README's table: a line for each published metric and for each measured row, ordered by experiment.
+
+    Of a preset that publishes a whole grid, only the first metrics that nothing was measured for stand in the table.
+    """
     lines = ["| experiment | metric | published (source) | measured | budget | commit |", "|---|---|---:|---:|---|---|"]
     for preset in sorted(presets, key=lambda p: p.name):
         metrics = dict.fromkeys([*preset.published, *(row["metric"] for row in preset.measured)])
+        has_rows = {row["metric"] for row in preset.measured}
+        left_out = [metric for metric in metrics if metric not in has_rows][UNMEASURED_ROWS:]
         for metric in metrics:
+            if metric in left_out:
+                continue
             entry = preset.published.get(metric)
             published = f"{number(entry['value'])} ({entry['source']})" if entry else "-"
             rows: list[Any] = [row for row in preset.measured if row["metric"] == metric]
@@ -201,6 +209,8 @@ def markdown_table(presets: Iterable[Preset]) -> str:
                 )
                 cells = (f"`{preset.name}`", f"`{metric}`", published, *measured)
                 lines.append("| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |")
+        if left_out:
+            lines.append(f"| `{preset.name}` | {len(left_out)} more in the preset | | - | - | - |")
     return "\n".join(lines)
 
 
