@@ -29,6 +29,7 @@ MOST_NAMED_CORE_ROWS = 8  # of Knuth's R: four variables
 MOST_JOINED_VARIABLES = 60
 MOST_DOTTED_ROUNDS = 64
 MOST_COLUMNS = 4
+SCALED_SHARE = 0.97  # of the votes are within the colour scale
 MARKERS = "os^Dv<>P"
 OPEN_MARKERS: dict[str, Any] = {"linestyle": "none", "markersize": 9, "markerfacecolor": "none", "markeredgewidth": 1.5}
 STATUS = {1: "Satisfiable", 0: "Unsatisfiable", -1: "Unknown"}
@@ -51,7 +52,7 @@ def vote_figure(votes: Float[Tensor, "round literal"], solved_round: int | None,
     figure = Figure(figsize=(WIDTH, 5.6), layout="constrained")
     heat, line = figure.subplots(2, 1, sharex=True, height_ratios=(3.2, 1))
     image = _heat_map(heat, votes[:, order], _centred(votes))
-    figure.colorbar(image, ax=heat, label="vote", pad=0.015, aspect=28)
+    figure.colorbar(image, ax=heat, label="vote", pad=0.015, aspect=28, extend="both")
     heat.axhline(count - 0.5, color="black", linewidth=0.6)
     if len(order) <= MOST_NAMED_ROWS:
         heat.set_yticks(range(len(order)), [_name(literal, count) for literal in order.tolist()])
@@ -198,7 +199,7 @@ def core_figure(
             heat.set_ylabel(name)
         else:
             _label_blocks(heat, {name: len(literals)})
-    left.colorbar(image, ax=heats, label="vote", pad=0.015, aspect=28)
+    left.colorbar(image, ax=heats, label="vote", pad=0.015, aspect=28, extend="both")
     _mean_votes(line, {name: (votes[:, literals].mean(1), colours[name]) for name, literals in blocks.items()})
     line.legend(fontsize=8, frameon=False)
     scatter = right.subplots()
@@ -252,8 +253,9 @@ def _status(votes: Float[Tensor, "round literal"], satisfiable: int) -> str:
 
 
 def _centred(votes: Tensor) -> Normalize:
-    """A colour scale whose middle is a vote of 0."""
-    most = float(votes.abs().nan_to_num(0.0, posinf=0.0).max()) or 1.0
+    """A colour scale whose middle is a vote of 0; the few largest votes are off the scale."""
+    sizes = votes.abs().nan_to_num(0.0, posinf=0.0).flatten()
+    most = float(sizes.quantile(SCALED_SHARE, interpolation="higher")) or float(sizes.max()) or 1.0
     return Normalize(-most, most)
 
 

@@ -242,9 +242,15 @@ class NeuroSATModule(PaperModule):
         return drawn
 
     def _shown_problem(self, batch: SatProblems) -> SatProblems:
-        """One problem of the batch: an unsatisfiable one with a planted core, else the one that is solved last."""
+        """One problem of the batch: an unsatisfiable one with a planted core, else a large one that is solved late.
+
+        Best one that the network also calls satisfiable, so that the votes show it find out.
+        """
         *_, attempt = islice(attempts(self.network, batch), self.rounds)
-        rank = torch.where(batch.satisfiable == 1, attempt.solved_round + 1, 0)
+        variables = torch.bincount(batch.variable_problem, minlength=len(batch.satisfiable))
+        found = (attempt.solved_round != UNSOLVED) & (attempt.logits > 0)
+        late = attempt.solved_round + self.rounds * variables
+        rank = (batch.satisfiable == 1).long() + attempt.solved_round + late * found
         if batch.in_core.any():
             has_core = torch.zeros_like(rank).index_add(0, batch.variable_problem.repeat(2), batch.in_core.long()) > 0
             rank = (has_core & (batch.satisfiable == 0)).long()
