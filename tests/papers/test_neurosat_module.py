@@ -145,6 +145,32 @@ def test_solved_counts_satisfiable_files_and_accuracy_labelled_ones(
     assert not [name for name in metrics if "files" in name or "n4" in name]
 
 
+def test_a_label_that_an_assignment_refutes_is_named_and_prediction_ignores_it(
+    run_job: RunJob, trained: Path, tmp_path: Path
+) -> None:
+    files = tmp_path / "files"
+    files.mkdir()
+    write_dimacs(files / "fine.cnf", EASY)
+    write_dimacs(files / "mislabelled_sat=0.cnf", EASY)
+    use = (f"checkpoint={trained}", f"data.path={files}")
+    with pytest.raises(UserError, match=r"mislabelled_sat=0\.cnf: labelled unsatisfiable"):
+        run_job("mode=test", *use)
+    answers = predictions(run_job("mode=predict", *use))
+    assert {row["answer"] for row in answers.values()} == {"satisfiable"}
+
+
+def test_the_confidence_in_a_file_does_not_depend_on_the_others(run_job: RunJob, trained: Path, tmp_path: Path) -> None:
+    files = tmp_path / "files"
+    files.mkdir()
+    write_dimacs(files / "easy.cnf", EASY)
+    write_dimacs(files / "no.cnf", CONTRADICTION)
+    use = ("mode=predict", f"checkpoint={trained}")
+    alone = predictions(run_job(*use, f"data.path={files / 'easy.cnf'}"))["easy.cnf"]
+    together = predictions(run_job(*use, f"data.path={files}"))["easy.cnf"]
+    assert alone["rounds"] == together["rounds"]
+    assert float(alone["confidence"]) == pytest.approx(float(together["confidence"]))
+
+
 def test_files_without_labels_have_nothing_to_report(run_job: RunJob, trained: Path, tmp_path: Path) -> None:
     write_dimacs(tmp_path / "mine.cnf", EASY)
     folder = run_job("mode=test", f"checkpoint={trained}", f"data.path={tmp_path / 'mine.cnf'}")

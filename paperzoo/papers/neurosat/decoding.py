@@ -128,23 +128,22 @@ def verified_assignments(problems: SatProblems, attempt: Attempt) -> list[Bool[n
     """The assignment of each solved problem, None for the others; each checked clause by clause, apart from the graph.
 
     Raises:
-        RuntimeError: one does not satisfy its formula, or a formula known to be unsatisfiable: a defect of this code.
+        RuntimeError: one does not satisfy its formula: a defect of this code.
     """
     variables = torch.bincount(problems.variable_problem, minlength=len(problems.satisfiable)).tolist()
     assignments: list[Bool[np.ndarray, " variable"] | None] = []
-    for index, (formula, own, solved_round, satisfiable) in enumerate(
+    for index, (formula, own, solved_round) in enumerate(
         zip(
             split(problems),
             attempt.assignment.cpu().split(variables),
             attempt.solved_round.tolist(),
-            problems.satisfiable.tolist(),
             strict=True,
         )
     ):
         if solved_round == UNSOLVED:
             assignments.append(None)
             continue
-        if satisfiable == 0 or not formula.is_satisfied_by(own.numpy()):
+        if not formula.is_satisfied_by(own.numpy()):
             raise RuntimeError(f"problem {index} of the batch: its assignment of round {solved_round} is wrong")
         assignments.append(own.numpy())
     return assignments

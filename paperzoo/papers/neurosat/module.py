@@ -16,6 +16,7 @@ from torch import Tensor
 from paperzoo.batches import SatProblems
 from paperzoo.cnf import split, union
 from paperzoo.dimacs import solution_text
+from paperzoo.errors import UserError
 from paperzoo.files import write_text
 from paperzoo.module import Direction, OptimizerFactory, PaperModule
 from paperzoo.papers.neurosat import figures
@@ -106,6 +107,7 @@ class NeuroSATModule(PaperModule):
         self.optimizer = optimizer
         self.scheduler = scheduler
         self.tally = Tally()
+        self.evaluated = 0
         self.solved_rounds: dict[str, list[Tensor]] = defaultdict(list)
         self.solutions: list[Bool[np.ndarray, " variable"] | None] = []
 
@@ -132,7 +134,7 @@ class NeuroSATModule(PaperModule):
         }
 
     def on_validation_epoch_start(self) -> None:
-        self.tally, self.solved_rounds = Tally(), defaultdict(list)
+        self.tally, self.solved_rounds, self.evaluated = Tally(), defaultdict(list), 0
 
     on_test_epoch_start = on_validation_epoch_start
 
@@ -153,11 +155,27 @@ class NeuroSATModule(PaperModule):
             if number in marks:
                 self._count(problems, attempt, number)
         verified_assignments(problems, attempt)
+        self._check_labels(problems, attempt)
         if not self.trainer.testing:
             return
         for group, members in self._groups(problems).items():
             if (counted := members & (problems.satisfiable == 1)).any():
                 self.solved_rounds[group].append(attempt.solved_round[counted].cpu())
+
+    def _check_labels(self, problems: SatProblems, attempt: Attempt) -> None:
+        """Refuses labels that a checked assignment refutes."""
+        wrong = (problems.satisfiable == 0) & (attempt.solved_round != UNSOLVED)
+        places = [self.evaluated + place for place in wrong.nonzero().flatten().tolist()]
+        self.evaluated += len(wrong)
+        if places:
+            names = self.trainer.datamodule.item_names() if self.trainer.testing else []  # type: ignore[attr-defined]
+            shown = (
+                ", ".join(names[place] for place in places) if self.trainer.world_size == 1 and names else "a problem"
+            )
+            raise UserError(
+                f"{shown}: labelled unsatisfiable, but an assignment that was checked satisfies it; "
+                f"mend the label (labels.csv, or sat=0 in the file name)"
+            )
 
     def _count(self, problems: SatProblems, attempt: Attempt, rounds: int) -> None:
         known, satisfiable = problems.satisfiable >= 0, problems.satisfiable == 1
@@ -204,7 +222,10 @@ class NeuroSATModule(PaperModule):
         self.solutions = []
 
     def predict_step(self, problems: SatProblems, batch_idx: int) -> dict[str, Tensor | list[str]]:
+        logits = torch.zeros(len(problems.satisfiable), device=self.device)
         for number, attempt in enumerate(attempts(self.network, problems), start=1):
+            solved_before = (attempt.solved_round != UNSOLVED) & (attempt.solved_round < number)
+            logits = torch.where(solved_before, logits, attempt.logits)
             if number == self.test_rounds[-1] or bool((attempt.solved_round != UNSOLVED).all()):
                 break
         self.solutions += verified_assignments(problems, attempt)
@@ -212,7 +233,7 @@ class NeuroSATModule(PaperModule):
         return {
             "answer": ["satisfiable" if found else "unknown" for found in solved.tolist()],
             "rounds": torch.where(solved, attempt.solved_round, number),
-            "confidence": attempt.logits.sigmoid(),
+            "confidence": logits.sigmoid(),
         }
 
     def write_predictions(self, names: Sequence[str], batch: SatProblems, folder: Path) -> list[Path]:
