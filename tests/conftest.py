@@ -18,13 +18,11 @@ from paperzoo.cli import CONFIG_FOLDER, complete_arguments
 ROOT = Path(__file__).parent.parent
 QUIET = ("trainer.enable_progress_bar=false", "trainer.enable_model_summary=false")
 
+# Sums depend on the number of threads, in the last bit. Here, because `paperzoo.run` reads it when it is imported.
+torch.set_num_threads(1)
+
 RunJob = Callable[..., Path]
 CommandLine = Callable[..., subprocess.CompletedProcess[str]]
-
-
-@pytest.fixture(autouse=True, scope="session")
-def _one_thread() -> None:
-    torch.set_num_threads(1)
 
 
 @pytest.fixture
