@@ -6,7 +6,7 @@ scaling and dequantisation belong to the model.
 
 from typing import NamedTuple
 
-from jaxtyping import Bool, Int64, UInt8
+from jaxtyping import Bool, Float, Int64, UInt8
 from torch import Tensor
 
 
@@ -48,3 +48,28 @@ class SatProblems(NamedTuple):
     """Index of the kind that the problem is reported under (the DataModule's `group_names`)."""
     in_core: Bool[Tensor, " literal"]
     """Whether the literal node belongs to an unsatisfiable core that was planted; False where nothing was."""
+
+
+SOURCE, TARGET = 0, 1
+HIDDEN = -1
+
+
+class DomainImages(NamedTuple):
+    """Images of a labelled source domain and of a target domain, to which a classifier is to be adapted.
+
+    A training batch holds the images of the source, then as many of the target.
+    """
+
+    image: UInt8[Tensor, "batch channel height width"]
+    label: Int64[Tensor, " batch"]
+    """The class, or `HIDDEN`: the data keep the labels of the target from training."""
+    domain: Int64[Tensor, " batch"]
+    """`SOURCE` or `TARGET`."""
+
+
+class DomainVectors(NamedTuple):
+    """What `DomainImages` is, of feature vectors."""
+
+    vector: Float[Tensor, "batch feature"]
+    label: Int64[Tensor, " batch"]
+    domain: Int64[Tensor, " batch"]
