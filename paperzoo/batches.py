@@ -73,3 +73,19 @@ class DomainVectors(NamedTuple):
     vector: Float[Tensor, "batch feature"]
     label: Int64[Tensor, " batch"]
     domain: Int64[Tensor, " batch"]
+
+
+class PersonImages(NamedTuple):
+    """Images of people seen by two cameras, of a source domain with known identities and of a target domain.
+
+    A training batch holds the images of the source, in pairs that show the same person to both cameras, then as many
+    of the target.
+    """
+
+    image: UInt8[Tensor, "batch 3 128 48"]
+    person: Int64[Tensor, " batch"]
+    """Who it is, a number within the domain, or `HIDDEN`: the data keep the identities of the target from training."""
+    camera: Int64[Tensor, " batch"]
+    """0 for the camera of the probes, 1 for that of the gallery."""
+    domain: Int64[Tensor, " batch"]
+    """`SOURCE` or `TARGET`."""

@@ -150,10 +150,17 @@ class Checkpoints(Checkpoint):
         every_minutes: how old `last.ckpt` may become in mid-epoch.
         monitor: the metric, logged in validation, that chooses `best.ckpt`.
         mode: whether a small or a large value is good.
+        keeps_best: False writes no `best.ckpt`: the last weights are the ones that count.
     """
 
-    def __init__(self, every_minutes: Annotated[float | int, Gt(0)], monitor: str, mode: Literal["min", "max"]) -> None:
-        self.every_minutes, self.monitor, self.mode = every_minutes, monitor, mode
+    def __init__(
+        self,
+        every_minutes: Annotated[float | int, Gt(0)],
+        monitor: str,
+        mode: Literal["min", "max"],
+        keeps_best: bool,
+    ) -> None:
+        self.every_minutes, self.monitor, self.mode, self.keeps_best = every_minutes, monitor, mode, keeps_best
         self.best_value: float | None = None
         self._last_step: int | None = None
         self._last_time = time.monotonic()
@@ -182,7 +189,7 @@ class Checkpoints(Checkpoint):
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.sanity_checking or trainer.state.fn is not TrainerFn.FITTING:
             return
-        if self._is_best(trainer):
+        if self.keeps_best and self._is_best(trainer):
             trainer.save_checkpoint(checkpoint_folder(trainer) / BEST)
         self.save_last(trainer)
 

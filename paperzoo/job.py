@@ -12,6 +12,7 @@ from paperzoo import config as configs
 from paperzoo import runs
 from paperzoo.cli import run_name
 from paperzoo.data.base import PaperData
+from paperzoo.data.domains import DomainData
 from paperzoo.errors import UserError
 from paperzoo.module import PaperModule
 from paperzoo.reporting import results
@@ -175,6 +176,10 @@ def _run_problems(settings: dict[str, Any]) -> Iterator[str]:
         yield f"seed={seed}: should be a whole number from 0 to 4294967295"
     if settings["optimize_direction"] not in (None, "min", "max"):
         yield f"optimize_direction={settings['optimize_direction']}: should be min, max or null"
+    if settings["weights"] not in (None, "best", "last"):
+        yield f"weights={settings['weights']}: should be best, last or null"
+    if not isinstance(settings["reverse_validation"], bool):
+        yield f"reverse_validation={settings['reverse_validation']}: should be true or false"
     threads = settings["threads"]
     if threads is not None and (not isinstance(threads, int) or isinstance(threads, bool) or threads < 1):
         yield f"threads={threads}: should be a whole number from 1, or null"
@@ -187,6 +192,7 @@ def _run_problems(settings: dict[str, Any]) -> Iterator[str]:
     known = {
         *("mode", "seed", "threads", "resume", "checkpoint", "optimize", "optimize_direction", "data_root"),
         *("output_root", "published", "measured", "model", "data", "trainer", "callbacks", "logger", "paper"),
+        *("weights", "reverse_validation"),
     }
     for key in settings.keys() - known:
         yield f"{key}: not a key of a run; the keys are {', '.join(sorted(known))}"
@@ -197,7 +203,11 @@ def _pair_problems(job: Job) -> list[str]:
         return []
     model = _class_of(job.settings["model"], PaperModule)
     data = _class_of(job.settings["data"], PaperData)
-    if model is None or data is None or data.yields in model.accepts:
+    if model is None or data is None:
+        return []
+    if job.settings["reverse_validation"] and not issubclass(data, DomainData):
+        return ["reverse_validation=true: needs a source and a target; choose data=domains or another pair of domains"]
+    if data.yields in model.accepts + (model.predicts if job.settings["mode"] == "predict" else ()):
         return []
     wanted = " or ".join(batch.__name__ for batch in model.accepts)
     fitting = [name for name, c in _options("data", PaperData) if c.yields in model.accepts]

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
+from jaxtyping import Int64
 from pytorch_lightning import LightningModule
 from torch import Tensor
 
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
 
 OptimizerFactory = Callable[[Iterable[torch.nn.Parameter]], torch.optim.Optimizer]
 Direction = Literal["min", "max"]
+Tested = Literal["best", "last"]
 
 
 class PaperModule(LightningModule):
@@ -26,6 +28,10 @@ class PaperModule(LightningModule):
     accepts: ClassVar[tuple[type, ...]]
     objective: ClassVar[str]
     objective_direction: ClassVar[Direction] = "min"
+    predicts: ClassVar[tuple[type, ...]] = ()
+    """Further batches that `mode=predict` takes."""
+    tested: ClassVar[Tested] = "best"
+    """The weights that a training tests in the end: the best by the objective, or the last."""
 
     @classmethod
     def check(cls, **arguments: Any) -> Iterator[str]:
@@ -46,6 +52,10 @@ class PaperModule(LightningModule):
     def figures(self, batch: Any) -> "dict[str, Figure]":
         """The paper's figures by name, drawn with the current weights; `batch` is held-out data on its device."""
         return {}
+
+    def classify(self, batch: Any) -> Int64[Tensor, " batch"]:
+        """The class that the model gives to each item; what reverse validation is made of."""
+        raise NotImplementedError(f"{type(self).__name__} does not classify")
 
     def predict_step(self, batch: Any, batch_idx: int) -> dict[str, Tensor | list[str]]:
         """Columns of the prediction table: for each name one value (or one row of values) an item of the batch."""

@@ -33,7 +33,7 @@ from paperzoo.distributed import relaunchable
 from paperzoo.errors import UserError
 from paperzoo.files import write_text
 from paperzoo.job import Job, check, settle
-from paperzoo.module import Direction, PaperModule
+from paperzoo.module import Direction, PaperModule, Tested
 from paperzoo.reporting import results
 from paperzoo.reporting.callbacks import build_callbacks
 from paperzoo.reporting.loggers import build_loggers, close_loggers
@@ -41,6 +41,7 @@ from paperzoo.reporting.metrics_csv import FILE_NAME as METRICS_FILE
 from paperzoo.reporting.metrics_csv import MetricsCsv, read_metrics
 from paperzoo.reporting.page import duration, write_report
 from paperzoo.reporting.results import Row, Summary, comparison, terminal_table, write_summary
+from paperzoo.reverse_validation import REVERSE_RISK, reverse_risk
 
 log = logging.getLogger(__name__)
 warnings.filterwarnings("ignore", message=".*LeafSpec.*")  # Lightning 2.6 under torch 2.13 and later
@@ -153,7 +154,9 @@ def build(job: Job) -> Parts:
     metrics_csv = MetricsCsv(job.folder)
     loggers = [metrics_csv, *build_loggers(settings.get("logger"), job.folder, settings)]
     provenance = Provenance(job)
-    callbacks = build_callbacks(settings, metrics_csv, *objective(job, module))
+    callbacks = build_callbacks(
+        settings, metrics_csv, *objective(job, module), keeps_best=tested(job, module) == "best"
+    )
     trainer = configs.instantiate(
         settings["trainer"],
         callbacks=[provenance, *callbacks],
@@ -170,8 +173,16 @@ def objective(job: Job, module: PaperModule) -> tuple[str, Direction]:
     return settings["optimize"] or module.objective, settings["optimize_direction"] or module.objective_direction
 
 
+def tested(job: Job, module: PaperModule) -> Tested:
+    """The weights that a training tests in the end."""
+    return job.settings["weights"] or module.tested
+
+
 def train(job: Job) -> float | None:
-    """Fits, tests the best weights, reports; returns the best value of the optimised metric."""
+    """Fits, tests the best or the last weights, reports; returns what a sweep optimises.
+
+    That is the value of the optimised metric for these weights, or the risk that reverse validation gives.
+    """
     parts = build(job)
     module, data, trainer = parts.module, parts.data, parts.trainer
     last = job.folder / checkpoints.FOLDER / checkpoints.LAST
@@ -188,14 +199,19 @@ def train(job: Job) -> float | None:
         keeper = next((c for c in trainer.checkpoint_callbacks if isinstance(c, Checkpoints)), None)
         logged = read_metrics(job.folder / METRICS_FILE)
         metrics |= {name: pairs[-1][1] for name, pairs in logged.items() if not name.startswith("test/")}
-        best = keeper.best_value if keeper else metrics.get(objective(job, module)[0])
-        if keeper and best is not None:
-            metrics |= validation_at_best(logged, keeper.monitor, best)
+        kept = keeper.best_value if keeper else None
+        best = metrics.get(objective(job, module)[0]) if kept is None else kept
+        if keeper and kept is not None:
+            metrics |= validation_at_best(logged, keeper.monitor, kept)
         best_weights = job.folder / checkpoints.FOLDER / checkpoints.BEST
         if best_weights.is_file():
             load_weights(module, best_weights)
         trainer.test(module, datamodule=data, verbose=False)
         metrics |= _logged(trainer)
+        if job.settings["reverse_validation"]:
+            keeps_best = tested(job, module) == "best"
+            best = reverse_risk(job, module, data, *objective(job, module), keeps_best=keeps_best)
+            metrics[REVERSE_RISK] = best
     return best
 
 
@@ -278,7 +294,9 @@ def load_weights(module: PaperModule, path: Path) -> None:
         UserError: the weights are those of another architecture.
     """
     try:
-        module.load_state_dict(runs.read_checkpoint(path)["state_dict"])
+        checkpoint = runs.read_checkpoint(path)
+        module.load_state_dict(checkpoint["state_dict"])
+        module.on_load_checkpoint(checkpoint)
     except (RuntimeError, KeyError) as error:
         lines = [line.strip() for line in str(error).splitlines()[1:4]]
         raise UserError(f"checkpoint {path}: its weights do not fit this model: {' '.join(lines)[:400]}") from error

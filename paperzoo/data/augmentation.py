@@ -1,7 +1,10 @@
 """Random changes of whole batches of uint8 images, on the device they are on, from torch's global generators."""
 
+import math
+
 import torch
-from jaxtyping import Int64, UInt8
+import torch.nn.functional as F
+from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
 Pixels = UInt8[Tensor, "batch channel height width"]
@@ -12,6 +15,11 @@ STEPS_PER_PIXEL = 256
 
 # On a CPU, so many values at a time stay in its cache: half as fast again.
 _CACHED_VALUES = 1 << 19
+
+# Random resized crops: torchvision's numbers.
+_DRAWS = 10
+_LEAST_AREA = 0.08
+_WIDEST = 4 / 3
 
 
 def random_shift(image: Pixels, fraction: float) -> Pixels:
@@ -63,6 +71,44 @@ def random_crop(
     room = torch.tensor([[image.shape[2] - height], [image.shape[3] - width]], device=image.device)
     corner = (torch.rand(2, len(image), device=image.device) * (room + 1)).long().minimum(room)
     return windows(image, corner[0], corner[1], height, width).contiguous()
+
+
+def random_resized_crop(
+    image: UInt8[Tensor, "batch channel rows columns"], height: int, width: int
+) -> UInt8[Tensor, "batch channel {height} {width}"]:
+    """A random part of each image, scaled to `height` x `width` (Szegedy et al. 2015, section 6).
+
+    Its area is evenly distributed from 8 to 100 % of the image's, the logarithm of its proportions from 3:4 to 4:3; of
+    ten draws the first that fits is taken, else the largest part around the centre. Bilinear interpolation, rounded.
+    """
+    batch, _, rows, columns = image.shape
+    area, proportions, down, right = torch.rand(4, batch, _DRAWS, device=image.device)
+    area = rows * columns * (_LEAST_AREA + (1 - _LEAST_AREA) * area)
+    proportions = torch.exp(math.log(_WIDEST) * (2 * proportions - 1))
+    tall, wide = (area / proportions).sqrt().round(), (area * proportions).sqrt().round()
+    fits = (tall <= rows) & (wide <= columns) & (tall >= 1) & (wide >= 1)
+    first = fits.int().argmax(1, keepdim=True)
+    fits, tall, wide, down, right = (draw.gather(1, first)[:, 0] for draw in (fits, tall, wide, down, right))
+    tall, wide = (
+        tall.where(fits, min(rows, round(columns * _WIDEST))),
+        wide.where(fits, min(columns, round(rows * _WIDEST))),
+    )
+    top = torch.where(fits, (down * (rows - tall + 1)).floor(), (rows - tall) / 2)
+    left = torch.where(fits, (right * (columns - wide + 1)).floor(), (columns - wide) / 2)
+    return scaled_windows(image, torch.stack([top, left, tall, wide], 1), height, width)
+
+
+def scaled_windows(
+    image: UInt8[Tensor, "batch channel rows columns"], window: Float[Tensor, "batch 4"], height: int, width: int
+) -> UInt8[Tensor, "batch channel {height} {width}"]:
+    """Each image's own window, of (top, left, height, width) in pixels, scaled to `height` x `width`; rounded."""
+    rows, columns = image.shape[2:]
+    top, left, tall, wide = window.T[..., None]
+    y = (top + tall * (torch.arange(height, device=image.device) + 0.5) / height) * 2 / rows - 1
+    x = (left + wide * (torch.arange(width, device=image.device) + 0.5) / width) * 2 / columns - 1
+    grid = torch.stack([x[:, None].expand(-1, height, -1), y[:, :, None].expand(-1, -1, width)], 3)
+    picked = F.grid_sample(image.float(), grid, mode="bilinear", padding_mode="border", align_corners=False)
+    return picked.round_().byte()
 
 
 def windows(

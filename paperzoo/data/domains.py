@@ -14,15 +14,19 @@ from torch.utils.data import Dataset
 
 from paperzoo.batches import HIDDEN, SOURCE, TARGET
 from paperzoo.data.base import BatchLoader, BatchOrder, PaperData, RunOrder, stream_seed
+from paperzoo.data.splits import fixed_permutation
+from paperzoo.errors import UserError
 
 Index = Int64[Tensor, " batch"]
 Labels = Int64[Tensor, " item"]
 
 
 class Gather(Protocol):
-    """Gives the items of an index as one tensor: a tensor does, and so does a `Split` of memory-mapped arrays."""
+    """Gives the items of an index as one tensor: a tensor does, and so do memory-mapped images."""
 
     def __getitem__(self, index: Index, /) -> Shaped[Tensor, "batch ..."]: ...
+
+    def to(self, device: torch.device, /) -> "Gather": ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,6 +47,7 @@ class Items:
         return len(self.labels)
 
     def __getitem__(self, index: Index) -> tuple[Shaped[Tensor, "batch ..."], Int64[Tensor, " batch"]]:
+        index = index.to(self.labels.device)
         return self.values[index if self.rows is None else self.rows[index]], self.labels[index]
 
     def select(self, index: Labels) -> "Items":
@@ -53,9 +58,28 @@ class Items:
         """The same items with other labels."""
         return replace(self, labels=labels)
 
-    def hide(self) -> "Items":
-        """The same items without labels."""
-        return self.labelled(torch.full_like(self.labels, HIDDEN))
+    def hide(self, labels_per_class: int = 0) -> "Items":
+        """The same items without labels, but for `labels_per_class` of each class, the same ones in every run.
+
+        Raises:
+            UserError: a class has fewer.
+        """
+        labels = torch.full_like(self.labels, HIDDEN)
+        if labels_per_class:
+            order = torch.from_numpy(fixed_permutation(len(self)))
+            for label, size in enumerate(torch.bincount(self.labels).tolist()):
+                if size < labels_per_class:
+                    raise UserError(
+                        f"data.labels_per_class={labels_per_class}: the target has only {size} training items of class "
+                        f"{label}; choose less"
+                    )
+                labels[order[self.labels[order] == label][:labels_per_class]] = label
+        return self.labelled(labels)
+
+    def to(self, device: torch.device) -> "Items":
+        """The same items, gathered on `device`."""
+        rows = None if self.rows is None else self.rows.to(device)
+        return Items(self.values.to(device), self.labels.to(device), rows)
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,7 +143,7 @@ class TrainingPairs(Dataset[Any]):
 
     Args:
         source: its labels are known.
-        target: its labels are what training may see of them: `HIDDEN`, but for those of a few in semi-supervised use.
+        target: its labels are what training may see of them, see `DomainData`.
         batch_type: makes the batch of values, labels and domains.
     """
 
@@ -127,9 +151,10 @@ class TrainingPairs(Dataset[Any]):
         self.source, self.target, self.batch_type = source, target, batch_type
 
     def __getitem__(self, index: PairIndex) -> Any:
-        values, labels = zip(self.source[index.source], self.target[index.target], strict=True)
-        domain = torch.repeat_interleave(torch.tensor([SOURCE, TARGET]), torch.tensor([len(v) for v in values]))
-        return self.batch_type(torch.cat(values), torch.cat(labels), domain)
+        return _batch(self.batch_type, {SOURCE: self.source[index.source], TARGET: self.target[index.target]})
+
+    def to(self, device: torch.device) -> "TrainingPairs":
+        return TrainingPairs(self.source.to(device), self.target.to(device), self.batch_type)
 
 
 class EvaluationItems(Dataset[Any]):
@@ -142,10 +167,20 @@ class EvaluationItems(Dataset[Any]):
         return len(self.source) + len(self.target)
 
     def __getitem__(self, index: Index) -> Any:
-        domain = (index >= len(self.source)).long()
-        parts = [self.source[index[domain == SOURCE]], self.target[index[domain == TARGET] - len(self.source)]]
-        values, labels = zip(*(part for part in parts if len(part[1])), strict=True)
-        return self.batch_type(torch.cat(values), torch.cat(labels), domain)
+        first = len(self.source)
+        parts = {SOURCE: (self.source, index[index < first]), TARGET: (self.target, index[index >= first] - first)}
+        return _batch(
+            self.batch_type, {domain: items[places] for domain, (items, places) in parts.items() if len(places)}
+        )
+
+    def to(self, device: torch.device) -> "EvaluationItems":
+        return EvaluationItems(self.source.to(device), self.target.to(device), self.batch_type)
+
+
+def _batch(batch_type: type, parts: dict[int, tuple[Shaped[Tensor, "_ ..."], Labels]]) -> Any:
+    values, labels = zip(*parts.values(), strict=True)
+    domain = [torch.full_like(label, domain) for domain, label in zip(parts, labels, strict=True)]
+    return batch_type(torch.cat(values), torch.cat(labels), torch.cat(domain))
 
 
 class DomainData(PaperData):
@@ -161,6 +196,8 @@ class DomainData(PaperData):
         batch_size: training items of each domain in a batch, on each device.
         eval_batch_size: items a batch in validation, test and prediction, on each device.
         batches_per_epoch: batches that count as an epoch; None: one pass over the source.
+        labels_per_class: training items of each class of the target whose labels training sees, the same ones in every
+            run (semi-supervised adaptation, Fig. 7).
     """
 
     def __init__(
@@ -170,9 +207,11 @@ class DomainData(PaperData):
         batch_size: PositiveInt,
         eval_batch_size: PositiveInt,
         batches_per_epoch: PositiveInt | None,
+        labels_per_class: NonNegativeInt = 0,
     ) -> None:
         super().__init__(workers, seed)
         self.batch_size = batch_size
+        self.labels_per_class = labels_per_class
         self.eval_batch_size = eval_batch_size
         self.batches_per_epoch = batches_per_epoch
         self.domains: dict[int, Domain] = {}
@@ -205,6 +244,8 @@ class DomainData(PaperData):
         """
         source, target = self.domains[SOURCE], self.domains[TARGET]
         way_back = copy(self)
+        way_back.trainer = None  # its place in the run is not that of the way back
+        way_back.labels_per_class = 0
         labelled = replace(target, train=target.train.labelled(train_labels), val=target.val.labelled(val_labels))
         way_back.domains = {
             SOURCE: replace(labelled, test=labelled.val),
@@ -215,7 +256,7 @@ class DomainData(PaperData):
     def train_dataloader(self) -> BatchLoader:
         source, target = self.domains[SOURCE].train, self.domains[TARGET].train
         order = PairOrder(len(source), len(target), self.batch_size, self.batches_per_epoch, self)
-        return self._loader(TrainingPairs(source, target.hide(), self.yields), order)
+        return self._loader(TrainingPairs(source, target.hide(self.labels_per_class), self.yields), order)
 
     def val_dataloader(self) -> BatchLoader:
         return self._evaluation(self.domains[SOURCE].val, self.domains[TARGET].val)
@@ -237,7 +278,7 @@ class DomainData(PaperData):
         items = EvaluationItems(source, target, self.yields)
         return self._loader(items, BatchOrder(len(items), self.eval_batch_size, self, shuffle=False))
 
-    def _loader(self, items: Dataset[Any], order: RunOrder[Any]) -> BatchLoader:
+    def _loader(self, items: TrainingPairs | EvaluationItems, order: RunOrder[Any]) -> BatchLoader:
         return BatchLoader(
             items,
             sampler=order,
@@ -255,7 +296,7 @@ class DomainData(PaperData):
         index = PairIndex(*(pairs._order(domain, 0)[:size] for domain in (SOURCE, TARGET)))
         with torch.random.fork_rng(devices=()):
             torch.manual_seed(stream_seed(self.seed, "initial"))
-            return self.augment(TrainingPairs(source, target.hide(), self.yields)[index])
+            return self.augment(TrainingPairs(source, target.hide(self.labels_per_class), self.yields)[index])
 
     def item_names(self) -> list[str]:
         self.setup()

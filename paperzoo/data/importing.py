@@ -8,12 +8,17 @@ from pathlib import Path
 import numpy as np
 
 import paperzoo.data
+from paperzoo.data.amazon import AMAZON
 from paperzoo.data.cache import BLOCK_BYTES, ArrayCache
+from paperzoo.data.file_set import FileSet
 from paperzoo.data.image_set import ImageSet
 from paperzoo.data.images import ImageData
 from paperzoo.errors import UserError
 
 PARTS = ("train", "test")
+
+# Sets of feature vectors, which come from official files only.
+VECTOR_SETS = {AMAZON.name: AMAZON}
 
 
 def importable() -> dict[str, tuple[type[ImageData], ImageSet]]:
@@ -33,34 +38,38 @@ def _subclasses(parent: type[ImageData]) -> Iterator[type[ImageData]]:
 def import_folder(name: str, folder: Path, data_root: str) -> Path:
     """Prepares the data set `name` from `folder`; returns where.
 
-    The folder holds either the official files or plain arrays, `{train,test}_images.npy` (uint8, image x channel x
-    height x width) and, as far as the set has them, `{train,test}_labels.npy` and `{train,test}_attributes.npy`.
+    The folder holds the official files or, for a set of images, plain arrays: `{train,test}_images.npy` (uint8, image x
+    channel x height x width) and, as far as the set has them, `{train,test}_labels.npy` and
+    `{train,test}_attributes.npy`.
 
     Raises:
         UserError: unknown set, it is prepared already, or the files are not what they should be; all problems together.
     """
-    known = importable()
-    if name not in known:
-        raise UserError(f"{name}: no such data set; there are {', '.join(sorted(known))}")
-    data, image_set = known[name]
+    images = importable()
+    if name not in images.keys() | VECTOR_SETS.keys():
+        raise UserError(f"{name}: no such data set; there are {', '.join([*sorted(images), *sorted(VECTOR_SETS)])}")
     folder = folder.expanduser()
     if not folder.is_dir():
         raise UserError(f"{folder}: there is no such folder")
-    cache = image_set.cache(data_root)
-    arrays = [f"{column}.npy" for part in PARTS for column in data.columns(part).values()]
+    file_set: FileSet | ImageSet = images[name][1] if name in images else VECTOR_SETS[name]
+    arrays = _array_files(images[name][0]) if name in images else []
+    cache = file_set.cache(data_root)
     with cache.locked():
         if cache.is_prepared:
             raise UserError(f"{name} is prepared already, in {cache.folder}; delete that folder to import it anew")
         if any((folder / file).exists() for file in arrays):
-            _import_arrays(data, image_set, folder, cache)
-        elif absent := image_set.missing(folder):
-            official = ", ".join(source.file for source in image_set.sources) or absent[0]
-            raise UserError(
-                f"{folder}: {', '.join(absent)} is missing; {name} comes from {official}, or from {', '.join(arrays)}"
-            )
+            _import_arrays(*images[name], folder, cache)
+        elif absent := file_set.missing(folder):
+            official = ", ".join(source.file for source in file_set.sources) or absent[0]
+            instead = f", or from {', '.join(arrays)}" if arrays else ""
+            raise UserError(f"{folder}: {', '.join(absent)} is missing; {name} comes from {official}{instead}")
         else:
-            image_set.convert_into(cache, folder)
+            file_set.convert_into(cache, folder)
     return cache.folder
+
+
+def _array_files(data: type[ImageData]) -> list[str]:
+    return [f"{column}.npy" for part in PARTS for column in data.columns(part).values()]
 
 
 def _import_arrays(data: type[ImageData], image_set: ImageSet, folder: Path, cache: ArrayCache) -> None:

@@ -1,16 +1,18 @@
-"""The small labelled image sets that torchvision also offers: MNIST, Fashion-MNIST, CIFAR-10, CIFAR-100, SVHN.
+"""The small labelled image sets that torchvision also offers: MNIST, Fashion-MNIST, USPS, CIFAR-10, CIFAR-100, SVHN.
 
 Files, addresses and checksums are the official ones, taken from torchvision's own classes.
 """
 
 import gzip
 import pickle
+from collections.abc import Iterator
 from functools import partial
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Int64, UInt8
 from torchvision import datasets
 
 from paperzoo.batches import LabelledImages
@@ -22,12 +24,24 @@ from paperzoo.errors import UserError
 
 
 def convert_idx(files: Path, writer: ArrayWriter) -> None:
-    """MNIST's format: big-endian sizes, then bytes."""
+    """MNIST's format, see `read_digits`."""
+    for part, images, labels in read_digits(files):
+        writer.append(f"{part}_images", images[:, None])
+        writer.append(f"{part}_labels", labels)
+
+
+def read_digits(
+    files: Path,
+) -> Iterator[tuple[str, UInt8[np.ndarray, "image height width"], Int64[np.ndarray, " image"]]]:
+    """("train" or "test", images, labels) from MNIST's four files: big-endian sizes, then bytes.
+
+    Raises:
+        UserError: a file is not like that.
+    """
     for part, prefix in (("train", "train"), ("test", "t10k")):
         images = _read_idx(files / f"{prefix}-images-idx3-ubyte.gz", axes=3)
         labels = _read_idx(files / f"{prefix}-labels-idx1-ubyte.gz", axes=1)
-        writer.append(f"{part}_images", images[:, None])
-        writer.append(f"{part}_labels", labels.astype(np.int64))
+        yield part, images, labels.astype(np.int64)
 
 
 def _read_idx(path: Path, axes: int) -> np.ndarray:
@@ -72,19 +86,43 @@ class _NumpyUnpickler(pickle.Unpickler):
 
 def convert_svhn(files: Path, writer: ArrayWriter) -> None:
     """SVHN's format: MATLAB files; the digit 0 has the label 10 there and 0 here."""
+    for part in ("train", "test"):
+        append_mat(writer, part, files / f"{part}_32x32.mat")
+
+
+def append_mat(writer: ArrayWriter, part: str, path: Path) -> None:
+    """Appends the images of a file in SVHN's format to those of `part`.
+
+    Raises:
+        UserError: the file is not like that.
+    """
     from scipy.io import loadmat  # type: ignore[import-untyped]
     from scipy.io.matlab import MatReadError  # type: ignore[import-untyped]
 
-    for part in ("train", "test"):
-        path = files / f"{part}_32x32.mat"
+    try:
+        with reading(path):
+            content = loadmat(path, variable_names=["X", "y"])
+        images, labels = content["X"], content["y"].flatten()
+    except (MatReadError, ValueError, TypeError, KeyError, OSError) as error:
+        raise UserError(f"{path}: not a readable MATLAB file ({error}); delete it and fetch it again") from error
+    writer.append(f"{part}_images", images.transpose(3, 2, 0, 1))
+    writer.append(f"{part}_labels", labels.astype(np.int64) % 10)
+
+
+def convert_usps(files: Path, writer: ArrayWriter) -> None:
+    """LIBSVM's format: a line for each image, a label from 1 to 10 and 256 values from -1 (paper) to 1 (ink)."""
+    from sklearn.datasets import load_svmlight_file  # takes a second to import, and only the first use needs it
+
+    for part, file in (("train", "usps.bz2"), ("test", "usps.t.bz2")):
+        path = files / file
         try:
             with reading(path):
-                content = loadmat(path, variable_names=["X", "y"])
-            images, labels = content["X"], content["y"].flatten()
-        except (MatReadError, ValueError, TypeError, KeyError, OSError) as error:
-            raise UserError(f"{path}: not a readable MATLAB file ({error}); delete it and fetch it again") from error
-        writer.append(f"{part}_images", images.transpose(3, 2, 0, 1))
-        writer.append(f"{part}_labels", labels.astype(np.int64) % 10)
+                values, labels = load_svmlight_file(str(path), n_features=256, zero_based=False)
+        except (ValueError, OSError) as error:
+            raise UserError(f"{path}: not a readable LIBSVM file ({error}); delete it and fetch it again") from error
+        grey = ((values.toarray() + 1) * 127.5).round().clip(0, 255).astype(np.uint8)
+        writer.append(f"{part}_images", grey.reshape(-1, 1, 16, 16))
+        writer.append(f"{part}_labels", labels.astype(np.int64) - 1)
 
 
 def _idx_sources(dataset: type[datasets.MNIST]) -> tuple[Source, ...]:
@@ -113,6 +151,19 @@ class FashionMnist(ImageData):
 
     yields = LabelledImages
     image_set = ImageSet("fashion_mnist", (1, 28, 28), convert_idx, 10, _idx_sources(datasets.FashionMNIST))
+
+
+class Usps(ImageData):
+    """USPS (Hull 1994): digits of handwritten postal codes, 16 x 16 grey, 7,291 / 2,007."""
+
+    yields = LabelledImages
+    image_set = ImageSet(
+        "usps",
+        (1, 16, 16),
+        convert_usps,
+        10,
+        tuple(Source(file, (url,), f"md5:{md5}") for url, file, md5 in datasets.USPS.split_list.values()),
+    )
 
 
 class Cifar10(ImageData):

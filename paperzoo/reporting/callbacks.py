@@ -9,11 +9,16 @@ from pytorch_lightning.callbacks import ModelSummary, ProgressBar
 from paperzoo.config import instantiate
 from paperzoo.reporting.metrics_csv import MetricsBookmark, MetricsCsv
 
-SUPPLIED = ("monitor", "mode")  # arguments of `callbacks.checkpoints` that the program fills in
+SUPPLIED = ("monitor", "mode", "keeps_best")  # arguments of `callbacks.checkpoints` that the program fills in
 
 
 def build_callbacks(
-    settings: Mapping[str, Any], metrics: MetricsCsv, monitor: str, mode: Literal["min", "max"]
+    settings: Mapping[str, Any],
+    metrics: MetricsCsv,
+    monitor: str,
+    mode: Literal["min", "max"],
+    *,
+    keeps_best: bool,
 ) -> list[Callback]:
     """The callbacks that the config lists, and the bookmark that lets `metrics.csv` be resumed.
 
@@ -23,10 +28,13 @@ def build_callbacks(
         metrics: the run's `metrics.csv`.
         monitor: the metric that chooses `best.ckpt`.
         mode: whether a small or a large value of it is good.
+        keeps_best: whether there is a `best.ckpt`.
     """
     callbacks: list[Callback] = [MetricsBookmark(metrics)]
     for name, node in (settings.get("callbacks") or {}).items():
-        supplied = {"monitor": monitor, "mode": mode} if name == "checkpoints" else {}
+        supplied: dict[str, Any] = (
+            {"monitor": monitor, "mode": mode, "keeps_best": keeps_best} if name == "checkpoints" else {}
+        )
         callbacks.append(instantiate(node, **supplied))
     trainer = settings["trainer"]
     if not trainer.get("enable_progress_bar", True):

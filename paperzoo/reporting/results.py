@@ -69,7 +69,7 @@ def _published_problems(published: Any) -> Iterator[str]:
             yield f"{key}={entry!r}: should be {{value, source, direction}}"
             continue
         yield from _unknown(key, entry, PUBLISHED_KEYS)
-        if not _is_number(entry.get("value")):
+        if entry.get("value", "") is not None and not _is_number(entry.get("value")):
             yield f"{key}.value={entry.get('value')!r}: should be a number"
         if not _is_text(entry.get("source")):
             yield f'{key}.source={entry.get("source")!r}: should say where the number stands, such as "Table 2"'

@@ -22,7 +22,6 @@ from paperzoo.dimacs import write_dimacs
 from paperzoo.errors import UserError
 from paperzoo.job import Job
 from paperzoo.papers.neurosat import NeuroSATModule, attempts
-from paperzoo.papers.neurosat.module import Tally
 from paperzoo.reporting.metrics_csv import read_metrics
 from tests.conftest import RunJob
 
@@ -308,20 +307,6 @@ def test_rounds_that_are_asked_for_are_reported_by_number_even_if_they_are_those
 
 
 # What is counted and drawn
-
-
-def test_a_tally_gives_the_mean_over_all_problems_and_leaves_out_what_has_none() -> None:
-    tally = Tally()
-    tally.add("solved", torch.tensor([True, False, False]))
-    tally.add("solved", torch.tensor([True]))
-    tally.add("loss", torch.tensor([0.25]))
-    tally.add("core_recovered", torch.tensor([], dtype=torch.bool))
-    alone = tally.means(lambda pair, reduce_op: pair, torch.device("cpu"))
-    assert alone == {"solved": 0.5, "loss": 0.25}
-    other = {"solved": torch.tensor([4.0, 4.0]), "loss": torch.tensor([0.0, 0.0])}
-    pending = iter([*other.values(), torch.tensor([0.0, 0.0])])
-    both = tally.means(lambda pair, reduce_op: pair + next(pending), torch.device("cpu"))
-    assert both == {"solved": 0.75, "loss": 0.25}
 
 
 def tiny_module() -> NeuroSATModule:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from annotated_types import Ge, Gt
-from jaxtyping import Bool, Float
+from jaxtyping import Bool
 from torch import Tensor
 
 from paperzoo.batches import SatProblems
@@ -29,6 +29,7 @@ from paperzoo.papers.neurosat.decoding import (
     verified_assignments,
 )
 from paperzoo.papers.neurosat.network import NeuroSAT
+from paperzoo.tally import Tally
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -38,22 +39,6 @@ Positive = Annotated[int, Ge(1)]
 SOLUTIONS = "solutions"  # the folder of a prediction's solution files
 EVERYTHING = ""  # the group of all problems
 SHOWN_EMBEDDINGS = 8
-
-
-class Tally:
-    """Shares of problems, counted over the batches of an evaluation on every process."""
-
-    def __init__(self) -> None:
-        self.sums: dict[str, Float[Tensor, 2]] = defaultdict(lambda: torch.zeros(2))
-
-    def add(self, name: str, values: Tensor) -> None:
-        """Adds one value for each problem that counts; there may be none."""
-        self.sums[name] = self.sums[name] + torch.tensor([float(values.sum()), values.numel()])
-
-    def means(self, reduce: Callable[..., Any], device: torch.device) -> dict[str, float]:
-        """The mean of each name that any problem counted for; `reduce` is the strategy's."""
-        totals = {name: reduce(pair.to(device), reduce_op="sum") for name, pair in self.sums.items()}
-        return {name: float(total / count) for name, (total, count) in totals.items() if count > 0}
 
 
 class NeuroSATModule(PaperModule):
