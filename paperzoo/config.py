@@ -41,6 +41,10 @@ def instantiate(node: dict[str, Any], **arguments: Any) -> Any:
 
     Lists arrive as tuples where the annotation says tuple; `arguments` are those that the program adds.
     """
+    nested = {
+        name: instantiate(value) for name, value in node.items() if isinstance(value, dict) and "_target_" in value
+    }
+    node = {name: value for name, value in node.items() if name not in nested}
     annotations = _annotations(hydra.utils.get_object(node["_target_"]))
     tuples = {
         name: _adapter(annotations[name]).validate_json(json.dumps(value))
@@ -48,7 +52,9 @@ def instantiate(node: dict[str, Any], **arguments: Any) -> Any:
         if isinstance(value, list) and typing.get_origin(annotations.get(name)) is tuple
     }
     whitelist = list(EXECUTION_WHITELIST)
-    return hydra.utils.instantiate(node, _convert_="all", _execution_whitelist_=whitelist, **tuples, **arguments)
+    return hydra.utils.instantiate(
+        node, _convert_="all", _execution_whitelist_=whitelist, **nested, **tuples, **arguments
+    )
 
 
 def plain(config: Any) -> Any:

@@ -5,7 +5,7 @@ import os
 import sys
 from pathlib import Path
 
-from paperzoo.data.importing import import_folder, importable
+from paperzoo.data.importing import import_folder, names
 from paperzoo.errors import UserError
 
 
@@ -17,7 +17,7 @@ def main() -> int:
         "train_labels.npy and test_labels.npy (whole numbers from 0), "
         "train_attributes.npy and test_attributes.npy (bool).",
     )
-    parser.add_argument("name", metavar="NAME", help=f"one of {', '.join(sorted(importable()))}")
+    parser.add_argument("name", metavar="NAME", help=f"one of {', '.join(names())}")
     parser.add_argument("folder", metavar="FOLDER", type=Path, help="the folder with the files")
     parser.add_argument(
         "--data-root",

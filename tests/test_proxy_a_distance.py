@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from paperzoo.proxy_a_distance import ITEMS, proxy_a_distance
+from paperzoo.adaptation.proxy_a_distance import ITEMS, proxy_a_distance
 
 
 @pytest.fixture(autouse=True)

@@ -14,7 +14,9 @@ from pydantic import PositiveInt
 from torch import Tensor, nn
 
 from paperzoo import runs
+from paperzoo.adaptation import figures
 from paperzoo.adaptation.adversary import Adversary, share_right
+from paperzoo.adaptation.proxy_a_distance import proxy_a_distance
 from paperzoo.batches import HIDDEN, SOURCE, TARGET, DomainImages, DomainVectors, Images, LabelledImages
 from paperzoo.errors import UserError
 from paperzoo.module import Direction, PaperModule, Tested
@@ -236,10 +238,8 @@ class AdaptationModule(PaperModule):
     def on_test_epoch_end(self) -> None:
         self._log_tally("test")
         if self.gathered:
-            from paperzoo.proxy_a_distance import proxy_a_distance
-
-            features = (self.gathered.get("features", domain) for domain in DOMAINS)
-            self.log("test/proxy_a_distance", proxy_a_distance(*features), sync_dist=True)
+            source, target = (self.gathered.get("features", domain) for domain in DOMAINS)
+            self.log("test/proxy_a_distance", proxy_a_distance(source, target), sync_dist=True)
 
     def _evaluate(self, batch: Batch) -> None:
         features, logits = self._classified(batch[0])
@@ -283,8 +283,6 @@ class AdaptationModule(PaperModule):
         return self.class_names if len(self.class_names) == count else [str(label) for label in range(count)]
 
     def figures(self, batch: Any) -> "dict[str, Figure]":
-        from paperzoo.papers.dann import figures
-
         drawn = {}
         curves = self._curves()
         if any(len(curve) > 1 for curve in curves.values()):
@@ -293,10 +291,9 @@ class AdaptationModule(PaperModule):
             return drawn
         drawn["features"] = self._embedding_figure()
         if isinstance(batch, DomainImages):
-            drawn["domains"] = figures.domain_images_figure(
-                *(self.gathered.get(name, domain) for domain in DOMAINS for name in ("input", "label", "predicted")),
-                self._names(self.network.num_classes),
-            )
+            shown = ("input", "label", "predicted")
+            source, target = ([self.gathered.get(name, domain) for name in shown] for domain in DOMAINS)
+            drawn["domains"] = figures.domain_images_figure(*source, *target, self._names(self.network.num_classes))  # type: ignore[call-arg,arg-type]
         return drawn
 
     def _curves(self) -> Mapping[str, Sequence[tuple[int, float]]]:
@@ -306,8 +303,6 @@ class AdaptationModule(PaperModule):
         return {name.removeprefix("val/"): logged[name] for name in names if name in logged}
 
     def _embedding_figure(self) -> "Figure":
-        from paperzoo.papers.dann import figures
-
         labels = [self.gathered.get("label", domain) for domain in DOMAINS]
         after = [self.gathered.get("features", domain)[:SHOWN_ITEMS] for domain in DOMAINS]
         embedded = {"": after}

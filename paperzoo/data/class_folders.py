@@ -166,8 +166,8 @@ PUBLISHED = {
 }  # fmt: skip
 
 
-def convert_published(files: Path, writer: ArrayWriter, published: str, domain: str) -> None:
-    """All pictures of a domain.
+def convert_published(files: Path, writer: ArrayWriter, published: str, domain: str, classes: int | None) -> None:
+    """The pictures of a domain: of its first `classes`, or all.
 
     Raises:
         UserError: there are fewer or more of them than in the official set, or one cannot be read.
@@ -182,7 +182,7 @@ def convert_published(files: Path, writer: ArrayWriter, published: str, domain: 
             f"{place}: {len(pictures)} pictures, but {whole.title} has {expected} of the domain {domain}; "
             f"unpack the official files again, from {whole.page}"
         )
-    append(writer, pictures)
+    append(writer, [picture for picture in pictures if classes is None or picture.label < classes])
 
 
 class PublishedDomain(ImageDomain):
@@ -191,6 +191,8 @@ class PublishedDomain(ImageDomain):
     Args:
         name: the published set.
         domain: which of its domains, see `PUBLISHED`.
+        classes: only pictures of the first so many classes, for a target that lacks some of the source's (Pei et al.
+            2018, 31 to 25 classes of Office-31; that it is the first 25 is uncertain); None: of all.
         path: the folder with the unpacked files; None: `raw` in the set's folder below the data root.
         num_classes: see `ImageDomain`.
         fit: see `ImageDomain`.
@@ -202,15 +204,16 @@ class PublishedDomain(ImageDomain):
         self,
         name: Literal["office31", "office_home", "image_clef", "visda"],
         domain: str,
+        classes: PositiveInt | None,
         path: str | None,
         num_classes: PositiveInt,
         fit: Fit,
     ) -> None:
         whole = PUBLISHED[name]
         image_set = UnpackedSet(
-            f"{name}/{domain}",
+            f"{name}/{domain}" if classes is None else f"{name}/{domain}_{classes}_classes",
             (3, SIDE, SIDE),
-            partial(convert_published, published=name, domain=domain),
+            partial(convert_published, published=name, domain=domain, classes=classes),
             len(whole.class_names),
             official_files=Path(path).expanduser() if path is not None else None,
             title=whole.title,
@@ -225,8 +228,11 @@ class PublishedDomain(ImageDomain):
     @classmethod
     def check(cls, **arguments: Any) -> Iterator[str]:
         name, domain, path = arguments["name"], arguments["domain"], arguments["path"]
-        if domain not in PUBLISHED[name].parts:
-            yield f"domain={domain}: {name} has {', '.join(PUBLISHED[name].parts)}"
+        whole = PUBLISHED[name]
+        if domain not in whole.parts:
+            yield f"domain={domain}: {name} has {', '.join(whole.parts)}"
+        if (arguments["classes"] or 0) > len(whole.class_names):
+            yield f"classes={arguments['classes']}: {name} has {len(whole.class_names)}"
         if path is not None and not Path(path).expanduser().is_dir():
             yield f"path={path}: there is no such folder"
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from copy import copy
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Int64, Shaped
@@ -21,6 +21,7 @@ Index = Int64[Tensor, " batch"]
 Labels = Int64[Tensor, " item"]
 
 
+@runtime_checkable
 class Gather(Protocol):
     """Gives the items of an index as one tensor: a tensor does, and so do memory-mapped images."""
 
@@ -233,7 +234,9 @@ class DomainData(PaperData):
         if not self.domains:
             self.domains = dict(zip((SOURCE, TARGET), self.load(), strict=True))
 
-    def reversed(self, train_labels: Labels, val_labels: Labels) -> "DomainData":
+    def reversed(
+        self, train_labels: Int64[Tensor, " training_item"], val_labels: Int64[Tensor, " held_out_item"]
+    ) -> "DomainData":
         """The way back, for reverse validation (section 5.1.2): the target, labelled by a classifier, is the source.
 
         Its test items of the target are the source's held-out items with their true labels.

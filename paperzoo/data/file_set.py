@@ -14,9 +14,8 @@ IMPORT_COMMAND = "python scripts/import_data.py"
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, kw_only=True)
-class FileSet:
-    """A data set that is prepared once, as arrays, from official files.
+class PreparedOnce:
+    """Base of the data sets that are prepared once, as arrays, from official files.
 
     Attributes:
         name: its folder below the data root; what it is called on the command line.
@@ -27,8 +26,8 @@ class FileSet:
 
     name: str
     convert: Callable[[Path, ArrayWriter], None]
-    sources: tuple[Source, ...] = ()
-    official_files: Path | None = None
+    sources: tuple[Source, ...]
+    official_files: Path | None
 
     def cache(self, data_root: str) -> ArrayCache:
         return ArrayCache(Path(data_root).expanduser() / self.name)
@@ -108,3 +107,13 @@ class FileSet:
         digests = self.digests(files)
         with cache.writing(digests) as writer:
             self.convert(files, writer)
+
+
+@dataclass(frozen=True)
+class FileSet(PreparedOnce):
+    """Such a set of which nothing else has to be known."""
+
+    name: str
+    convert: Callable[[Path, ArrayWriter], None]
+    sources: tuple[Source, ...] = ()
+    official_files: Path | None = None

@@ -237,6 +237,7 @@ class ImageDomains(DomainData):
         sets = {domain.image_set.name: domain.image_set for domain in domains.values()}.values()
         for image_set in sets:
             yield from image_set.file_problems(arguments["data_root"], download=arguments["download"])
+        yield from _name_problems(*(domain.class_names for domain in domains.values()))
 
     @property
     def class_names(self) -> list[str]:
@@ -327,6 +328,18 @@ def _class_problems(side: str, domain: ImageDomain, num_classes: int) -> Iterato
         yield f"data.{side}.num_classes={domain.num_classes}: {image_set.name} has {image_set.num_classes} classes"
     elif num_classes != image_set.num_classes:
         yield f"data.num_classes={num_classes}: the {side} {image_set.name} has {image_set.num_classes} classes"
+
+
+def _name_problems(source: list[str], target: list[str]) -> Iterator[str]:
+    if source != target:
+        lacks = [
+            ", ".join(name for name in one if name not in other) or "none"
+            for one, other in ((source, target), (target, source))
+        ]
+        yield (
+            f"data.source and data.target differ in their classes: only in the source {lacks[0]}; "
+            f"only in the target {lacks[1]}"
+        )
 
 
 def _shape_problems(side: str, domain: ImageDomain, wanted: Shape, crop: Crop) -> Iterator[str]:

@@ -1,22 +1,18 @@
-"""What is known of a data set of images before it is read, and how it is prepared."""
+"""What is known of a data set of images before it is read."""
 
-import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from paperzoo.data.cache import ArrayCache, ArrayWriter
+from paperzoo.data.cache import ArrayWriter
 from paperzoo.data.downloads import Source
-from paperzoo.errors import UserError
+from paperzoo.data.file_set import PreparedOnce
 
 Shape = tuple[int, int, int]
-IMPORT_COMMAND = "python scripts/import_data.py"
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class ImageSet:
+class ImageSet(PreparedOnce):
     """What is known of a data set before any of its files is read.
 
     Attributes:
@@ -34,71 +30,3 @@ class ImageSet:
     num_classes: int = 0
     sources: tuple[Source, ...] = ()
     official_files: Path | None = None
-
-    def cache(self, data_root: str) -> ArrayCache:
-        return ArrayCache(Path(data_root).expanduser() / self.name)
-
-    def raw(self, data_root: str) -> Path:
-        return self.official_files or self.cache(data_root).folder / "raw"
-
-    def missing(self, folder: Path) -> list[str]:
-        """The official files that `folder` lacks."""
-        return [source.file for source in self.sources if not (folder / source.file).is_file()]
-
-    def file_problems(self, data_root: str, *, download: bool) -> Iterator[str]:
-        """What keeps the set from being used, as far as file names and sizes tell; touches no network."""
-        cache = self.cache(data_root)
-        if cache.is_prepared:
-            yield from cache.problems()
-            return
-        absent = self.missing(self.raw(data_root))
-        if absent and not (download and self.sources):
-            reason = f"{self.name} cannot be downloaded" if download else "data.download=false"
-            remedy = ", or set data.download=true" if self.sources else ""
-            yield (
-                f"{reason}, and {', '.join(absent)} is missing: put it into {self.raw(data_root)}, "
-                f"or run `{IMPORT_COMMAND} {self.name} FOLDER` with the folder that has it{remedy}"
-            )
-
-    def prepare(self, data_root: str, *, download: bool) -> None:
-        """Makes the prepared arrays, from the official files, downloaded if need be; verifies them if they are there.
-
-        Any number of processes may do this at the same time.
-
-        Raises:
-            UserError: missing, damaged or wrong files, no network, no space.
-        """
-        cache = self.cache(data_root)
-        if not cache.is_prepared:
-            with cache.locked():
-                if not cache.is_prepared:
-                    self._make(cache, data_root, download=download)
-        cache.verify()
-
-    def _make(self, cache: ArrayCache, data_root: str, *, download: bool) -> None:
-        raw = self.raw(data_root)
-        if download:
-            raw.mkdir(parents=True, exist_ok=True)
-            for source in self.sources:
-                try:
-                    source.fetch(raw)
-                except UserError as error:
-                    raise UserError(
-                        f"{error}, or run `{IMPORT_COMMAND} {self.name} FOLDER` with the folder that has it"
-                    ) from error
-        if problems := list(self.file_problems(data_root, download=download)):
-            raise UserError(*problems)
-        self.convert_into(cache, raw)
-
-    def convert_into(self, cache: ArrayCache, files: Path) -> None:
-        """Makes the prepared arrays from the official files in the folder `files`; the cache must be locked.
-
-        Raises:
-            UserError: a file is missing, damaged or not the official one.
-        """
-        if absent := self.missing(files):
-            raise UserError(f"{files}: {', '.join(absent)} is missing")
-        log.info("preparing %s in %s (once)", self.name, cache.folder)
-        digests = {source.file: source.verify(files) for source in self.sources}
-        with cache.writing(digests) as writer:
-            self.convert(files, writer)

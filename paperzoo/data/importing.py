@@ -10,7 +10,7 @@ import numpy as np
 import paperzoo.data
 from paperzoo.data.amazon import AMAZON
 from paperzoo.data.cache import BLOCK_BYTES, ArrayCache
-from paperzoo.data.file_set import FileSet
+from paperzoo.data.file_set import PreparedOnce
 from paperzoo.data.image_set import ImageSet
 from paperzoo.data.images import ImageData
 from paperzoo.errors import UserError
@@ -27,6 +27,11 @@ def importable() -> dict[str, tuple[type[ImageData], ImageSet]]:
         importlib.import_module(module.name)
     ours = [data for data in _subclasses(ImageData) if data.__module__.startswith("paperzoo.data.")]
     return {image_set.name: (data, image_set) for data in ours for image_set in data.image_sets()}
+
+
+def names() -> list[str]:
+    """Every set that `import_folder` takes."""
+    return sorted([*importable(), *VECTOR_SETS])
 
 
 def _subclasses(parent: type[ImageData]) -> Iterator[type[ImageData]]:
@@ -47,11 +52,11 @@ def import_folder(name: str, folder: Path, data_root: str) -> Path:
     """
     images = importable()
     if name not in images.keys() | VECTOR_SETS.keys():
-        raise UserError(f"{name}: no such data set; there are {', '.join([*sorted(images), *sorted(VECTOR_SETS)])}")
+        raise UserError(f"{name}: no such data set; there are {', '.join(names())}")
     folder = folder.expanduser()
     if not folder.is_dir():
         raise UserError(f"{folder}: there is no such folder")
-    file_set: FileSet | ImageSet = images[name][1] if name in images else VECTOR_SETS[name]
+    file_set: PreparedOnce = images[name][1] if name in images else VECTOR_SETS[name]
     arrays = _array_files(images[name][0]) if name in images else []
     cache = file_set.cache(data_root)
     with cache.locked():

@@ -159,6 +159,8 @@ def convert(files: Path, writer: ArrayWriter, name: SetName) -> None:
     writer.append("persons", np.array([number[shot.person] for shot in shots], dtype=np.int64))
     writer.append("cameras", np.array([shot.camera for shot in shots], dtype=np.int64))
     writer.append("names", np.array([shot.path.relative_to(files).as_posix() for shot in shots]))
+    shared = found[2]
+    writer.append("views", np.arange(shared * 2 * whole.shots).reshape(shared, 2, whole.shots))
 
 
 def _decode(name: str, content: bytes) -> Picture:
@@ -196,8 +198,7 @@ class People:
         self.person = torch.from_numpy(np.array(cache.open("persons")))
         self.camera = torch.from_numpy(np.array(cache.open("cameras")))
         self.names = cache.open("names")
-        shared, shots = PUBLISHED[name].persons[2], PUBLISHED[name].shots
-        self.views: Int64[Tensor, "person camera shot"] = torch.arange(shared * 2 * shots).reshape(shared, 2, shots)
+        self.views: Int64[Tensor, "person camera shot"] = torch.from_numpy(np.array(cache.open("views")))
 
     def batch(self, rows: Index, domain: int) -> PersonImages:
         return PersonImages(
@@ -348,7 +349,7 @@ class PersonPairs(PaperData):
         source, target = arguments["source"], arguments["target"]
         if person_set(source).home == person_set(target).home:
             yield f"data.target={target}: shares its persons with data.source={source}; choose two different sets"
-        for name in {source, target}:
+        for name in sorted({source, target}):
             yield from person_set(name).file_problems(arguments["data_root"], download=False)
 
     def prepare_data(self) -> None:

@@ -1,6 +1,5 @@
 """SYN NUMBERS: digits drawn to look like house numbers (Ganin et al. 2016, section 5.2); released, and drawn anew."""
 
-import math
 from functools import cache
 from pathlib import Path
 
@@ -81,9 +80,9 @@ class DrawnNumbers(ImageDomain):
             for part, count in (("train", images), ("test", max(1, images // 10))):
                 for start in range(0, count, _GROUP):
                     generator = Generator().manual_seed(stream_seed("drawn numbers", part, start))
-                    image, label = draw_numbers(_GROUP, generator)
-                    writer.append(f"{part}_images", image[: count - start].numpy())
-                    writer.append(f"{part}_labels", label[: count - start].numpy())
+                    image, label = draw_numbers(min(_GROUP, count - start), generator)
+                    writer.append(f"{part}_images", image.numpy())
+                    writer.append(f"{part}_labels", label.numpy())
 
         super().__init__(ImageSet(f"drawn_numbers_{images}", (3, SIDE, SIDE), convert, 10), num_classes, fit)
 
@@ -167,5 +166,6 @@ def _font(name: str) -> ImageFont.FreeTypeFont:
     import matplotlib  # only the first use needs it
 
     path = Path(matplotlib.get_data_path()) / "fonts/ttf" / f"{name}.ttf"
-    _, top, _, bottom = ImageFont.truetype(path, 100).getbbox("0", anchor="ls")
-    return ImageFont.truetype(path, round(100 * _DIGIT_HEIGHT / math.ceil(bottom - top)))
+    layout = ImageFont.Layout.BASIC  # the other one is not everywhere
+    _, top, _, bottom = ImageFont.truetype(path, 100, layout_engine=layout).getbbox("0", anchor="ls")
+    return ImageFont.truetype(path, round(100 * _DIGIT_HEIGHT / (bottom - top)), layout_engine=layout)

@@ -171,6 +171,15 @@ def test_classes_without_a_folder_are_named(small: None, tmp_path: Path) -> None
         pair(tmp_path, *chosen("visda", "train", "train"))
 
 
+def test_a_target_may_lack_the_last_classes(monkeypatch: pytest.MonkeyPatch, small: None, tmp_path: Path) -> None:
+    pictures = write_classes(tmp_path / "office31/raw/dslr/images", PUBLISHED["office31"].class_names)
+    expect(monkeypatch, "office31", dslr=62)
+    data = pair(tmp_path, *chosen("office31", "dslr", "dslr"), "data.target.classes=25")
+    assert (len(data.domains[SOURCE].train), len(data.domains[TARGET].train)) == (62, 50)
+    np.testing.assert_array_equal(data.domains[TARGET].train.values[torch.arange(50)], pictures[:50])
+    assert data.num_classes == 31
+
+
 def test_an_unreadable_picture_is_named(monkeypatch: pytest.MonkeyPatch, small: None, tmp_path: Path) -> None:
     folder = tmp_path / "visda/raw/train"
     write_classes(folder, PUBLISHED["visda"].class_names, 1)
@@ -204,6 +213,7 @@ def test_files_are_found_where_the_path_says(monkeypatch: pytest.MonkeyPatch, sm
     ("override", "message"),
     [
         ("data.source.domain=amazn", "domain=amazn: office31 has amazon, webcam, dslr"),
+        ("data.source.classes=32", "classes=32: office31 has 31"),
         ("data.source.path=nowhere", "path=nowhere: there is no such folder"),
         ("data.source.num_classes=30", "data.source.num_classes=30: office31/amazon has 31 classes"),
     ],
@@ -266,3 +276,10 @@ def test_a_folder_without_classes_or_pictures_is_a_problem(tmp_path: Path) -> No
     assert found(tmp_path) == [f"path={tmp_path}: no pictures (.png, .jpg, .webp, ...) of dog"]
     write_picture(tmp_path / "dog/1.png")
     assert found(tmp_path) == []
+
+
+def test_classes_that_only_one_folder_has_are_named(tmp_path: Path, own: list[str]) -> None:
+    (tmp_path / "sketches/dog").rename(tmp_path / "sketches/horse")
+    assert problems(tmp_path, *own, "data.source.num_classes=2") == [
+        "data.source and data.target differ in their classes: only in the source dog; only in the target horse"
+    ]

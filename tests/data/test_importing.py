@@ -130,7 +130,7 @@ def test_prepared_data_is_not_overwritten(arrays: Path, data_root: Path) -> None
 
 
 def test_unknown_names_and_folders_are_refused(tmp_path: Path, data_root: Path) -> None:
-    assert "there are celeba, celeba_hq, cifar10" in refusal("cifar", tmp_path, data_root)
+    assert "there are amazon, celeba, celeba_hq, cifar10" in refusal("cifar", tmp_path, data_root)
     assert "there is no such folder" in refusal("cifar10", tmp_path / "nowhere", data_root)
 
 

@@ -148,11 +148,11 @@ def test_a_linear_classifier_tells_the_generated_signs_apart() -> None:
     """Far better than chance (1/43), so what is drawn survives blur, noise and darkness."""
     from sklearn.linear_model import RidgeClassifier
 
-    train, test = (_signs(part, 0, 43 * n).astype(np.float32) for part, n in (("train", 30), ("test", 10)))
+    train, test = (_signs(part, 0, 43 * n).astype(np.float32) for part, n in (("train", 12), ("test", 4)))
     flat = [
         (images - images.mean((1, 2, 3), keepdims=True)) / (images.std((1, 2, 3), keepdims=True) + 1)
         for images in (train, test)
     ]
     model = RidgeClassifier(alpha=1000.0).fit(flat[0].reshape(len(train), -1), np.arange(len(train)) % 43)
     accuracy = model.score(flat[1].reshape(len(test), -1), np.arange(len(test)) % 43)
-    assert accuracy > 0.25, accuracy
+    assert accuracy > 0.4, accuracy

@@ -1,11 +1,22 @@
 """Domain-adversarial training of neural networks (Ganin et al. 2016)."""
 
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
+
+from jaxtyping import Float
+from torch import Tensor, nn
 
 from paperzoo.adaptation import AdaptationModule, NonNegative, OptimizerFactory, Schedule
 from paperzoo.adaptation.adversary import Adversary, DomainLogits, Features, Logits, discriminator
-from paperzoo.nn.classifiers import Classifier
+from paperzoo.batches import SOURCE, TARGET
+from paperzoo.nn.classifiers import Classifier, ShallowNetwork
 from paperzoo.nn.gradient_reversal import reverse_gradient
+from paperzoo.papers.dann.figures import moons_figure
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+Points = Float[Tensor, "point 2"]
+Probability = Float[Tensor, " point"]
 
 
 class DomainAdversary(Adversary):
@@ -40,4 +51,31 @@ class DANNModule(AdaptationModule):
     ) -> None:
         super().__init__(
             network, DomainAdversary, adaptation != "none", schedule, optimizer, pretrained_lr_factor, before
+        )
+
+    def figures(self, batch: Any) -> "dict[str, Figure]":
+        drawn = super().figures(batch)
+        hidden = self.network.extractor[0] if isinstance(self.network, ShallowNetwork) else None  # type: ignore[index]
+        if isinstance(hidden, nn.Linear) and hidden.in_features == 2 and self.gathered:
+            drawn["moons"] = self._moons_figure(hidden)
+        return drawn
+
+    def _moons_figure(self, hidden: nn.Linear) -> "Figure":
+        def class_probability(points: Points) -> Probability:
+            return self.network(points.to(self.device)).softmax(1)[:, 1].cpu()
+
+        def domain_probability(points: Points) -> Probability:
+            features = self.network.features(points.to(self.device))
+            return self.adversary(features, self.network.head(features), 0.0).sigmoid().cpu()
+
+        return moons_figure(
+            self.gathered.get("input", SOURCE),
+            self.gathered.get("label", SOURCE),
+            self.gathered.get("input", TARGET),
+            hidden.weight,
+            hidden.bias,
+            class_probability,
+            domain_probability,
+            self.class_names,
+            "DANN" if self.adapts else "trained on the source alone",
         )

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from paperzoo.adaptation import Schedule
 from paperzoo.adaptation.adversary import discriminator, domain_loss, share_right
+from paperzoo.adaptation.figures import embedding_figure
 from paperzoo.batches import HIDDEN, SOURCE, TARGET, PersonImages
 from paperzoo.errors import UserError
 from paperzoo.module import Direction, OptimizerFactory, PaperModule, Tested
@@ -114,10 +115,10 @@ def binomial_deviance(
     beta: float | int,
     negative_cost: float | int,
 ) -> Float[Tensor, ""]:
-    """`log(1 + exp(-alpha (similarity - beta) m))`, averaged over pairs of one person, where m is 1, plus averaged
-    over pairs of two, where m is `-negative_cost` (Yi et al. 2014).
+    """The mean of the deviance over pairs of one person plus that over pairs of two (Yi et al. 2014).
 
-    Without pairs of a kind its mean is 0.
+    The deviance of a pair is `log(1 + exp(-alpha (similarity - beta) m))`, with m = 1 for pairs of one person and
+    m = `-negative_cost` for pairs of two. Where there are no pairs of a kind, its mean counts as 0.
     """
     sign = torch.where(same, 1.0, -float(negative_cost))
     deviance = F.softplus(-alpha * (similarity - beta) * sign)
@@ -134,11 +135,12 @@ def cumulative_match(
 ) -> Float[Tensor, " rank"]:
     """CMC: for each k from 1 to `ranks` the share of the probes whose person is among the k nearest of the gallery.
 
-    Other people at the same distance count as nearer. Every probe's person is in the gallery.
+    Other people at the same distance count as nearer, and so does everybody where a distance is NaN. Every probe's
+    person is in the gallery.
     """
     same = probe[:, None] == gallery
     nearest = distance.masked_fill(~same, float("inf")).amin(1, keepdim=True)
-    ahead = ((distance <= nearest) & ~same).sum(1, keepdim=True)
+    ahead = (~(distance > nearest) & ~same).sum(1, keepdim=True)
     return (ahead < torch.arange(1, ranks + 1, device=distance.device)).float().mean(0)
 
 
@@ -308,5 +310,5 @@ class ReIdModule(PaperModule):
         drawn = {"cmc": figures.cmc_figure(curves)} if curves else {}
         source, target = (self.sightings.appearances(domain) for domain in (SOURCE, TARGET))
         if source is not None and target is not None:
-            drawn["descriptors"] = figures.embedding_figure({"": (source, target)})
+            drawn["descriptors"] = embedding_figure({"": (source, target)})
         return drawn

@@ -11,17 +11,15 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from sklearn.decomposition import PCA
 
-from paperzoo.papers.dann.figures import (
+from paperzoo.adaptation.figures import (
     RIGHT,
     SOURCE_COLOUR,
-    TAGGED,
     TARGET_COLOUR,
     accuracy_figure,
-    cmc_figure,
     domain_images_figure,
     embedding_figure,
-    moons_figure,
 )
+from paperzoo.papers.dann.figures import TAGGED, cmc_figure, moons_figure
 from paperzoo.reporting.figures import to_png
 
 CURVES = {
@@ -182,7 +180,7 @@ def test_an_embedding_is_the_same_every_time():
 def test_at_most_a_thousand_items_of_a_domain_are_embedded(monkeypatch):
     seen = []
     monkeypatch.setattr(
-        "paperzoo.papers.dann.figures._tsne", lambda features: seen.append(features) or random(len(features), 2)
+        "paperzoo.adaptation.figures._tsne", lambda features: seen.append(features) or random(len(features), 2)
     )
     source = torch.arange(5000.0)[:, None]
     embedding_figure({"": [source, source[:3]]}, [torch.zeros(5000).long(), torch.zeros(3).long()])
