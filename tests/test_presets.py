@@ -142,7 +142,10 @@ SHOWN = {
     "reid": ("test/cmc_rank1", "cmc"),
 }
 # Backbones that are large, or come with weights from the network.
-SMALL_BACKBONE = ("network.backbone=resnet18", "network.weights=null", "network.discriminator_hidden=[8]")
+SMALL_BACKBONE = (
+    *("model.network.backbone=resnet18", "model.network.weights=null", "model.network.discriminator_hidden=[8]"),
+    "data.image_shape=[3,64,64]",
+)
 EVALUATIONS = [name for name in presets() if yaml.safe_load(text(name)).get("mode") == "test"]
 TRAININGS = [name for name in presets() if name not in EVALUATIONS]
 
@@ -192,7 +195,7 @@ def write_arrays(cache: ArrayCache, arrays: dict[str, np.ndarray]) -> None:
 
 
 def write_small_domain(domain: ImageDomain, root: Path) -> None:
-    counts = {"train": 3 * domain.num_classes} | ({} if domain.transductive else {"test": 4})
+    counts = {"train": domain.num_classes} | ({} if domain.transductive else {"test": 4})
     arrays = {}
     for part, count in counts.items():
         arrays[f"{part}_images"] = random_bytes(count, *domain.image_set.shape)
@@ -224,7 +227,7 @@ def run_small(name: str, run_job: RunJob, root: Path, *overrides: str) -> tuple[
         write_small_data(config["data"], root)
     model = next(d["override /model"] for d in yaml.safe_load(text(name))["defaults"] if "override /model" in d)
     backbone = SMALL_BACKBONE if "backbone" in config["model"].get("network", {}) else ()
-    small = [f"model.{override}" for override in (*SMALL_MODEL[model], *backbone)]
+    small = [*(f"model.{override}" for override in SMALL_MODEL[model]), *backbone]
     small += [f"data.{o}" for kind, own in SMALL_DATA.items() if issubclass(data_class, kind) for o in own]
     folder = run_job(f"experiment={name}", "trainer=smoke", f"data_root={root}", *small, *overrides)
     summary = json.loads((folder / "summary.json").read_text())
