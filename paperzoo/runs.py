@@ -53,7 +53,7 @@ def quoted(value: str) -> str:
 
 
 def overrides_to_reuse(checkpoint: Path, given: dict[str, str]) -> list[str]:
-    """Chooses the model and the data of `checkpoint`, each unless `given` chooses it.
+    """Chooses the model and the data of `checkpoint` with their parts (`model/network`), but for what `given` chooses.
 
     Raises:
         UserError: no checkpoint of paperzoo there.
@@ -61,7 +61,12 @@ def overrides_to_reuse(checkpoint: Path, given: dict[str, str]) -> list[str]:
     if given.get("experiment", "null") != "null":
         return []  # the preset chooses; a model other than the checkpoint's is refused later
     choices = read_provenance(find_checkpoint(checkpoint))["choices"]
-    return [f"{group}={choices[group]}" for group in ("model", "data") if group not in given]
+    reused = tuple(group for group in ("model", "data") if group not in given)
+    return [
+        f"{group}={option}"
+        for group, option in choices.items()
+        if group in reused or (group.startswith(tuple(f"{whole}/" for whole in reused)) and group not in given)
+    ]
 
 
 def find_checkpoint(path: Path) -> Path:
