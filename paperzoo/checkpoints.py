@@ -158,7 +158,7 @@ class Checkpoints(Checkpoint):
         every_minutes: Annotated[float | int, Gt(0)],
         monitor: str,
         mode: Literal["min", "max"],
-        keeps_best: bool,
+        keeps_best: bool = True,
     ) -> None:
         self.every_minutes, self.monitor, self.mode, self.keeps_best = every_minutes, monitor, mode, keeps_best
         self.best_value: float | None = None

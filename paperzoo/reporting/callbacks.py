@@ -18,7 +18,7 @@ def build_callbacks(
     monitor: str,
     mode: Literal["min", "max"],
     *,
-    keeps_best: bool,
+    keeps_best: bool = True,
 ) -> list[Callback]:
     """The callbacks that the config lists, and the bookmark that lets `metrics.csv` be resumed.
 
