@@ -42,7 +42,7 @@ def test_what_needs_no_torch_answers_within_a_second_of_cpu_time(
 def test_help_shows_groups_presets_and_examples(command_line: CommandLine) -> None:
     result = command_line("--help")
     assert result.returncode == 0
-    for words in ("data: ", "model: glow", "experiment/glow: ", "cifar10", "python train.py experiment=glow/cifar10"):
+    for words in ("data: ", "model: ", "experiment/glow: ", "cifar10", "python train.py experiment=glow/cifar10"):
         assert words in result.stdout
 
 
