@@ -53,10 +53,7 @@ def domain_loss(
     """
     is_target = (domain == TARGET).to(domain_logits.dtype)
     target = is_target.view(-1, *[1] * (domain_logits.dim() - 1)).expand_as(domain_logits)
-    losses = F.binary_cross_entropy_with_logits(domain_logits, target, reduction="none").flatten(
-        1 - domain_logits.dim()
-    )
-    losses = losses.view(len(domain), -1).sum(1)
+    losses = F.binary_cross_entropy_with_logits(domain_logits, target, reduction="none").view(len(domain), -1).sum(1)
     weight = torch.ones_like(losses) if weight is None else weight
     return sum(
         (

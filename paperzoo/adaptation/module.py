@@ -66,6 +66,25 @@ class Schedule:
         """mu_p / mu_0."""
         return float((1 + self.lr_alpha * progress) ** -self.lr_beta)
 
+    def total_steps(self, trainer: Any) -> int:
+        """Optimiser steps from p = 0 to p = 1 in the training of `trainer`.
+
+        Raises:
+            UserError: they are those of the whole training, which has no end.
+        """
+        steps = self.steps or trainer.estimated_stepping_batches
+        if steps == float("inf"):
+            raise UserError(
+                "model.schedule.steps=null: the schedule is as long as the training, which has no end; "
+                "give trainer.max_epochs, trainer.max_steps or model.schedule.steps"
+            )
+        return max(1, int(steps))
+
+    def annealed(self, optimizer: torch.optim.Optimizer, total_steps: int) -> dict[str, Any]:
+        """The optimiser with its learning rate by progress, as Lightning wants them."""
+        annealing = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: self.lr_factor(step / total_steps))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": annealing, "interval": "step"}}
+
 
 class Gathered:
     """The first items of each domain that an evaluation sees, for figures and for the proxy A-distance."""
@@ -203,23 +222,14 @@ class AdaptationModule(PaperModule):
         self.network.after_step()
 
     def configure_optimizers(self) -> Any:
-        steps = self.schedule.steps or self.trainer.estimated_stepping_batches
-        if steps == float("inf"):
-            raise UserError(
-                "model.schedule.steps=null: the schedule is as long as the training, which has no end; "
-                "give trainer.max_epochs, trainer.max_steps or model.schedule.steps"
-            )
-        self.total_steps = max(1, int(steps))
+        self.total_steps = self.schedule.total_steps(self.trainer)
         pretrained = list(self.network.pretrained.parameters()) if self.network.pretrained else []
         slow = set(map(id, pretrained))
         groups = [{"params": [p for p in self.parameters() if id(p) not in slow]}]
         optimizer = self.optimizer([*groups, {"params": pretrained}] if pretrained else groups)
         for group in optimizer.param_groups[1:]:
             group["lr"] *= self.pretrained_lr_factor
-        annealing = torch.optim.lr_scheduler.LambdaLR(
-            optimizer, lambda step: self.schedule.lr_factor(step / self.total_steps)
-        )
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": annealing, "interval": "step"}}
+        return self.schedule.annealed(optimizer, self.total_steps)
 
     def on_validation_epoch_start(self) -> None:
         self.tally, self.gathered = Tally(), Gathered()

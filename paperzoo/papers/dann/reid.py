@@ -20,7 +20,6 @@ from paperzoo.adaptation import Schedule
 from paperzoo.adaptation.adversary import discriminator, domain_loss, share_right
 from paperzoo.adaptation.figures import embedding_figure
 from paperzoo.batches import HIDDEN, SOURCE, TARGET, PersonImages
-from paperzoo.errors import UserError
 from paperzoo.module import Direction, OptimizerFactory, PaperModule, Tested
 from paperzoo.nn.gradient_reversal import reverse_gradient
 from paperzoo.papers.dann import figures
@@ -267,18 +266,9 @@ class ReIdModule(PaperModule):
         return binomial_deviance(similarity, person[first] == person[second], self.alpha, self.beta, self.negative_cost)
 
     def configure_optimizers(self) -> Any:
-        steps = self.schedule.steps or self.trainer.estimated_stepping_batches
-        if steps == float("inf"):
-            raise UserError(
-                "model.schedule.steps=null: the schedule is as long as the training, which has no end; "
-                "give trainer.max_epochs, trainer.max_steps or model.schedule.steps"
-            )
-        self.total_steps = max(1, int(steps))
+        self.total_steps = self.schedule.total_steps(self.trainer)
         optimizer = self.optimizer(self.parameters())
-        annealing = torch.optim.lr_scheduler.LambdaLR(
-            optimizer, lambda step: self.schedule.lr_factor(step / self.total_steps)
-        )
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": annealing, "interval": "step"}}
+        return self.schedule.annealed(optimizer, self.total_steps)
 
     def on_validation_epoch_start(self) -> None:
         self.sightings = Sightings()
