@@ -1,6 +1,7 @@
 """Times training steps of DANN, MNIST to MNIST-M, against the usual public port, data included.
 
     python scripts/benchmark_adaptation.py --threads 1
+    python scripts/benchmark_adaptation.py --threads 1 --bf16     # ours as with trainer.precision=bf16-mixed
 
 The port: torchvision's transforms on one image after the other (MNIST from memory, MNIST-M from PNG files), a forward
 pass for each domain through the layers in the order of the paper's figure, and gradient reversal. Ours: whole batches,
@@ -116,7 +117,7 @@ def plain_steps(images: np.ndarray, labels: np.ndarray, files: list[Path]) -> Ca
     return step
 
 
-def our_steps(source: Items, target: Items) -> Callable[[], float]:
+def our_steps(source: Items, target: Items, bf16: bool) -> Callable[[], float]:
     module = DANNModule(
         adaptation="dann",
         network=MNISTNetwork((3, 28, 28), 10, batch_norm=False),
@@ -138,7 +139,8 @@ def our_steps(source: Items, target: Items) -> Callable[[], float]:
     def step() -> float:
         batch = next(batches)
         optimizer.zero_grad()
-        loss = module.training_step(batch, 0)
+        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+            loss = module.training_step(batch, 0)
         loss.backward()
         optimizer.step()
         return loss.item()
@@ -158,6 +160,7 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=15, help="turns of each")
     parser.add_argument("--steps", type=int, default=10, help="steps a turn")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--bf16", action="store_true", help="ours in mixed precision; wants a CPU that has bfloat16")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
@@ -172,7 +175,7 @@ def main() -> None:
         label = torch.from_numpy(labels)
         source = Items(FittedImages(torch.from_numpy(grey[:, None]), (3, 28, 28), "pad"), label)
         target = Items(FittedImages(torch.from_numpy(np.moveaxis(colour, 3, 1).copy()), (3, 28, 28), "pad"), label)
-        contestants = plain_steps(grey, labels, files), our_steps(source, target)
+        contestants = plain_steps(grey, labels, files), our_steps(source, target, options.bf16)
         for step in contestants:
             seconds(step, 3)
         times = [[seconds(step, options.steps) for step in contestants] for _ in range(options.pairs)]
