@@ -89,3 +89,61 @@ class PersonImages(NamedTuple):
     """0 for the camera of the probes, 1 for that of the gallery."""
     domain: Int64[Tensor, " batch"]
     """`SOURCE` or `TARGET`."""
+
+
+UNKNOWN = -1
+"""The answer to a question that is only asked."""
+
+
+class ImageQuestions(NamedTuple):
+    """Questions about an image each, with an answer from a closed list.
+
+    A question is a row of symbols: the numbers of its words, from 1 on and followed by zeros, or a code of fixed length.
+    """
+
+    image: UInt8[Tensor, "batch channel height width"]
+    question: Int64[Tensor, "batch symbol"]
+    answer: Int64[Tensor, " batch"]
+    """Index of the answer (the DataModule's `answer_names`), or `UNKNOWN`."""
+    kind: Int64[Tensor, " batch"]
+    """Index of the kind that the question is reported under (the DataModule's `kind_names`)."""
+
+
+class ObjectQuestions(NamedTuple):
+    """What `ImageQuestions` is, about a set of objects each."""
+
+    objects: Float[Tensor, "batch object feature"]
+    """Rows of objects that are not there are zero."""
+    present: Bool[Tensor, "batch object"]
+    question: Int64[Tensor, "batch symbol"]
+    answer: Int64[Tensor, " batch"]
+    kind: Int64[Tensor, " batch"]
+
+
+class StoryQuestions(NamedTuple):
+    """What `ImageQuestions` is, about a story each: sentences in the order in which they were told."""
+
+    story: Int64[Tensor, "batch sentence word"]
+    """Words counted from 1, followed by zeros; the story's sentences come first, rows after the last are zero."""
+    question: Int64[Tensor, "batch word"]
+    answer: Int64[Tensor, " batch"]
+    kind: Int64[Tensor, " batch"]
+
+
+class Sudokus(NamedTuple):
+    """Sudoku puzzles, row after row of their cells."""
+
+    givens: Int64[Tensor, "batch cell"]
+    """Digits from 1, or 0 where a cell is empty."""
+    solution: Int64[Tensor, "batch cell"]
+    """Digits from 1, or 0 if nobody knows the solution."""
+
+
+class PhysicalSystems(NamedTuple):
+    """Balls watched for a while, some of which are joined by springs or rods that cannot be seen."""
+
+    trajectory: Float[Tensor, "batch ball feature"]
+    connected: Bool[Tensor, "batch ball ball"]
+    """Symmetric: whether a spring or a rod joins two balls."""
+    systems: Int64[Tensor, " batch"]
+    """Connected components that the connections make of the balls, single balls included, counted from 1."""

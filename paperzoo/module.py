@@ -1,7 +1,8 @@
 """The base of every paper's LightningModule."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
@@ -32,6 +33,8 @@ class PaperModule(LightningModule):
     """Further batches that `mode=predict` takes."""
     tested: ClassVar[Tested] = "best"
     """The weights that a training tests in the end: the best by the objective, or the last."""
+    published: Mapping[str, float] = MappingProxyType({})
+    """The preset's published numbers by metric, for figures that show them beside the run's own."""
 
     @classmethod
     def check(cls, **arguments: Any) -> Iterator[str]:

@@ -151,6 +151,9 @@ def build(job: Job) -> Parts:
     pl.seed_everything(settings["seed"], workers=True, verbose=False)
     data: PaperData = configs.instantiate(settings["data"])
     module: PaperModule = configs.instantiate(settings["model"])
+    module.published = {
+        metric: row["value"] for metric, row in settings["published"].items() if row["value"] is not None
+    }
     metrics_csv = MetricsCsv(job.folder)
     loggers = [metrics_csv, *build_loggers(settings.get("logger"), job.folder, settings)]
     provenance = Provenance(job)

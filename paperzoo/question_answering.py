@@ -1,0 +1,151 @@
+"""The base of the papers that answer questions from a closed list of answers."""
+
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+
+import torch
+import torch.nn.functional as F
+from annotated_types import Ge
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from paperzoo.batches import ImageQuestions, ObjectQuestions, StoryQuestions
+from paperzoo.module import Direction, OptimizerFactory, PaperModule
+from paperzoo.reporting.questions import answer_figure, kind_figure
+from paperzoo.tally import Tally
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+Questions = ImageQuestions | ObjectQuestions | StoryQuestions
+Logits = Float[Tensor, "step batch answer"]
+
+SOLVED = 0.95  # a task of bAbI counts as solved from this accuracy on
+SHOWN_QUESTIONS = 6
+
+
+class QuestionModule(PaperModule):
+    """Softmax cross-entropy over the answers, the mean over all steps at which the network answers.
+
+    A metric of one kind of questions, or of a group of kinds, ends in its name (`test/accuracy_count`); it is the
+    accuracy over all of their questions. `solved_kinds` counts the kinds that are answered with 95 % accuracy.
+
+    Args:
+        network: from a batch to logits of every step; a network that answers once has one step.
+        optimizer: makes the optimiser from the parameters.
+        l2_weight: coefficient of half the sum of the squares of all weights (biases are left out).
+        clip_norm: the global norm that gradients are cut to; None for no limit. `trainer.gradient_clip_val` wins.
+    """
+
+    accepts: ClassVar[tuple[type, ...]] = (ImageQuestions, ObjectQuestions, StoryQuestions)
+    objective: ClassVar[str] = "val/accuracy"
+    objective_direction: ClassVar[Direction] = "max"
+
+    def __init__(
+        self,
+        network: nn.Module,
+        optimizer: OptimizerFactory,
+        l2_weight: Annotated[float | int, Ge(0)],
+        clip_norm: Annotated[float | int, Ge(0)] | None,
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.optimizer = optimizer
+        self.l2_weight = l2_weight
+        self.clip_norm = clip_norm
+        self.tally = Tally()
+        self.evaluated: dict[str, float] = {}
+
+    def training_step(self, batch: Questions, batch_idx: int) -> Tensor:
+        logits: Logits = self.network(batch)
+        steps, _, answers = logits.shape
+        loss = F.cross_entropy(logits.reshape(-1, answers), batch.answer.repeat(steps))
+        accuracy = (logits[-1].argmax(1) == batch.answer).float().mean()
+        self.log_dict({"train/loss": loss.detach(), "train/accuracy": accuracy}, on_step=True, on_epoch=False)
+        if not self.l2_weight:
+            return loss
+        return loss + self.l2_weight / 2 * sum(p.square().sum() for p in self.parameters() if p.ndim > 1)
+
+    def configure_gradient_clipping(
+        self, optimizer: Any, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
+    ) -> None:
+        norm = self.clip_norm if gradient_clip_val is None else gradient_clip_val
+        self.clip_gradients(optimizer, norm, gradient_clip_algorithm or "norm")
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return self.optimizer(self.parameters())
+
+    def on_validation_epoch_start(self) -> None:
+        self.tally = Tally()
+
+    on_test_epoch_start = on_validation_epoch_start
+
+    def validation_step(self, batch: Questions, batch_idx: int) -> None:
+        self.count(batch, self.network(batch))
+
+    test_step = validation_step
+
+    def count(self, batch: Questions, logits: Logits) -> None:
+        """Adds a batch to the metrics."""
+        right = logits[-1].argmax(1) == batch.answer
+        self.tally.add("loss", F.cross_entropy(logits[-1], batch.answer, reduction="none"))
+        self.tally.add("accuracy", right)
+        for name, members in self._kinds(batch).items():
+            self.tally.add(f"accuracy_{name}", right[members])
+
+    def on_validation_epoch_end(self) -> None:
+        self._log_tally("val")
+
+    def on_test_epoch_end(self) -> None:
+        self._log_tally("test")
+
+    def _kinds(self, batch: Questions) -> dict[str, Bool[Tensor, " batch"]]:
+        """The questions of each kind, and of each group of kinds."""
+        data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
+        if len(data.kind_names) == 1:
+            return {}
+        kinds = {name: batch.kind == index for index, name in enumerate(data.kind_names)}
+        groups = {
+            group: torch.stack([kinds[name] for name in members]).any(0) for group, members in data.kind_groups.items()
+        }
+        return {**kinds, **groups}
+
+    def _log_tally(self, stage: str) -> None:
+        means = self.tally.means(self.trainer.strategy.reduce, self.device)
+        data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
+        kinds = [means[f"accuracy_{name}"] for name in data.kind_names if f"accuracy_{name}" in means]
+        if kinds:
+            means["solved_kinds"] = sum(accuracy >= SOLVED for accuracy in kinds)
+        self.log_dict({f"{stage}/{name}": float(value) for name, value in means.items()})
+        self.evaluated = {f"{stage}/{name}": float(value) for name, value in means.items()}
+
+    def predict_step(self, batch: Questions, batch_idx: int) -> dict[str, Tensor | list[str]]:
+        """The answer to each question, and its probability."""
+        confidence, answer = self.network(batch)[-1].softmax(1).max(1)
+        names = self.trainer.datamodule.answer_names  # type: ignore[attr-defined]
+        return {
+            "question": self.trainer.datamodule.question_texts(batch),  # type: ignore[attr-defined]
+            "answer": [names[index] for index in answer.tolist()],
+            "confidence": confidence,
+        }
+
+    def figures(self, batch: Questions) -> "dict[str, Figure]":
+        """Questions with the image, the objects or the story and the answers; accuracy of each kind, published too."""
+        data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
+        shown = type(batch)(*(column[:SHOWN_QUESTIONS] for column in batch))
+        probabilities = self.network(shown)[-1].softmax(1)
+        drawn = {
+            "questions": answer_figure(
+                shown, probabilities, data.question_texts(shown), data.answer_names, data.context_texts(shown)
+            )
+        }
+        kinds = [*data.kind_groups, *data.kind_names]
+        accuracies = {
+            name: self.evaluated[metric]
+            for name in kinds
+            for metric in (f"test/accuracy_{name}", f"val/accuracy_{name}")
+            if metric in self.evaluated
+        }
+        if accuracies:
+            published = {name: self.published.get(f"test/accuracy_{name}") for name in accuracies}
+            drawn["kinds"] = kind_figure(accuracies, published)
+        return drawn
