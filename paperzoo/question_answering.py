@@ -1,5 +1,6 @@
 """The base of the papers that answer questions from a closed list of answers."""
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import torch
@@ -34,6 +35,8 @@ class QuestionModule(PaperModule):
         optimizer: makes the optimiser from the parameters.
         l2_weight: coefficient of half the sum of the squares of all weights (biases are left out).
         clip_norm: the global norm that gradients are cut to; None for no limit. `trainer.gradient_clip_val` wins.
+        scheduler: makes the schedule of the learning rate from the optimiser, stepped after every optimiser step; None
+            for a constant rate.
     """
 
     accepts: ClassVar[tuple[type, ...]] = (ImageQuestions, ObjectQuestions, StoryQuestions)
@@ -46,12 +49,14 @@ class QuestionModule(PaperModule):
         optimizer: OptimizerFactory,
         l2_weight: Annotated[float | int, Ge(0)],
         clip_norm: Annotated[float | int, Ge(0)] | None,
+        scheduler: Callable[[torch.optim.Optimizer], torch.optim.lr_scheduler.LRScheduler] | None,
     ) -> None:
         super().__init__()
         self.network = network
         self.optimizer = optimizer
         self.l2_weight = l2_weight
         self.clip_norm = clip_norm
+        self.scheduler = scheduler
         self.tally = Tally()
         self.evaluated: dict[str, float] = {}
 
@@ -71,8 +76,11 @@ class QuestionModule(PaperModule):
         norm = self.clip_norm if gradient_clip_val is None else gradient_clip_val
         self.clip_gradients(optimizer, norm, gradient_clip_algorithm or "norm")
 
-    def configure_optimizers(self) -> torch.optim.Optimizer:
-        return self.optimizer(self.parameters())
+    def configure_optimizers(self) -> Any:
+        optimizer = self.optimizer(self.parameters())
+        if self.scheduler is None:
+            return optimizer
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": self.scheduler(optimizer), "interval": "step"}}
 
     def on_validation_epoch_start(self) -> None:
         self.tally = Tally()

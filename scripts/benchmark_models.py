@@ -3,6 +3,7 @@
     python scripts/benchmark_models.py glow
     python scripts/benchmark_models.py glow --batch-size 64 --device cuda
     python scripts/benchmark_models.py neurosat --rounds 26 --pairs 3 --threads 1
+    python scripts/benchmark_models.py relation --batch-size 8 --threads 1
 
 Plain and ours take turns, so that a busy machine slows both; the ratio is the median over the pairs. Before timing, the
 two are checked to compute the same outputs and gradients. Peak memory is what a step adds, each measured in a process
@@ -24,11 +25,13 @@ from torch.nn import functional as F
 
 from paperzoo.batches import SatProblems
 from paperzoo.data.sat import Kind, TwinStream
+from paperzoo.nn.pairs import PairRelation
 from paperzoo.papers.glow.flow import FlowStep, Level
 from paperzoo.papers.glow.layers import CouplingNet, ZeroConv
 from paperzoo.papers.neurosat.graph import Graph
 from paperzoo.papers.neurosat.layers import EPSILON, FORGET_BIAS, LayerNormLSTM, LstmState, Perceptron
 from paperzoo.papers.neurosat.network import NeuroSAT
+from paperzoo.papers.relation_network.network import perceptron
 
 
 class Contest(NamedTuple):
@@ -182,6 +185,51 @@ def neurosat(options: argparse.Namespace) -> Iterator[Contest]:
     yield Contest(f"{options.rounds} rounds, {nodes} nodes", plain, ours, x, tolerance)
 
 
+class Relation(nn.Module):
+    """A relation and what is read from its sum, for one question a set."""
+
+    def __init__(self, relation: PairRelation, readout: nn.Module, code: Tensor) -> None:
+        super().__init__()
+        self.relation, self.readout, self.code = relation, readout, code
+
+    def sums(self, x: Tensor) -> Tensor:
+        return self.relation(x, None, self.code)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        total = self.sums(x).sum(1)
+        return total, self.readout(total)
+
+
+class PlainRelation(Relation):
+    """The usual form: objects and question tiled to all pairs, concatenated, and one perceptron on that."""
+
+    def sums(self, x: Tensor) -> Tensor:
+        shape = (len(x), x.shape[1], x.shape[1], -1)
+        pair = torch.cat(
+            [x[:, :, None].expand(shape), x[:, None].expand(shape), self.code[:, None, None].expand(shape)], 3
+        )
+        for layer in (self.relation.first, *self.relation.layers):
+            pair = F.relu(layer(pair))
+        return pair.sum(2)
+
+
+def relation(options: argparse.Namespace) -> Iterator[Contest]:
+    """The relation of CLEVR's network: 64 cells of 26 features, a question of 128, four layers of 256."""
+    readout = perceptron([256, 256, 256], 0, 28).to(options.device)
+    x = torch.randn(options.batch_size, 64, 26, device=options.device)
+    code = torch.randn(options.batch_size, 128, device=options.device)
+    relation = PairRelation(26, 128, (256, 256, 256, 256)).to(options.device)
+    checkpointed = PairRelation(26, 128, (256, 256, 256, 256), checkpointing=True).to(options.device)
+    checkpointed.load_state_dict(relation.state_dict())
+    ours: dict[str, nn.Module] = {
+        "float32": Relation(relation, readout, code),
+        "float32, checkpointing": Relation(checkpointed, readout, code),
+    }
+    if options.bfloat16:
+        ours["bfloat16"] = Autocast(ours["float32"])
+    yield Contest("relation of 64 objects", PlainRelation(relation, readout, code), ours, x)
+
+
 class Autocast(nn.Module):
     """A module under bfloat16 autocast."""
 
@@ -194,7 +242,11 @@ class Autocast(nn.Module):
             return self.module(x)
 
 
-BENCHMARKS: dict[str, Callable[[argparse.Namespace], Iterator[Contest]]] = {"glow": glow, "neurosat": neurosat}
+BENCHMARKS: dict[str, Callable[[argparse.Namespace], Iterator[Contest]]] = {
+    "glow": glow,
+    "neurosat": neurosat,
+    "relation": relation,
+}
 
 
 def _variant(level: Level, compiled: bool = False, dtype: torch.dtype | None = None) -> Level:
