@@ -1,7 +1,7 @@
 """The base of sets whose batches are gathered, or generated, from the indices of their items."""
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Int64
@@ -13,6 +13,7 @@ from paperzoo.data.base import BatchLoader, BatchOrder, PaperData, stream_seed
 PARTS = ("train", "val", "test", "predict")
 
 
+@runtime_checkable
 class ItemSet(Protocol):
     """Items that come as whole batches."""
 

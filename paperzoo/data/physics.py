@@ -3,6 +3,7 @@
 The paper simulates with MuJoCo and gives no constants; simulator and constants are ours. All balls have one mass, 1 kg.
 """
 
+import logging
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ from torch import Tensor
 from paperzoo.batches import PhysicalSystems
 from paperzoo.data.base import stream_seed
 from paperzoo.data.indexed import IndexedData
+
+log = logging.getLogger(__name__)
 
 Positive = Annotated[float | int, Gt(0)]
 NonNegative = Annotated[float | int, Ge(0)]
@@ -142,9 +145,8 @@ def advance(scenes: Scenes, table: Table) -> Scenes:
     velocity = scenes.velocity + step / 2 * _acceleration(scenes.position, scenes.springs, table)
     position = scenes.position + step * velocity
     before, after = (at - _of_partners(at, partner) for at in (scenes.position, position))
-    length = (before**2).sum(-1)
-    product = (before * after).sum(-1)
-    excess = (after**2).sum(-1) - length
+    length, product = _dot(before, before), _dot(before, after)
+    excess = _dot(after, after) - length
     pull = product - np.sqrt(product**2 - length * excess)
     shift = (pull / np.where(length > 0, 2 * length, 1))[..., None] * before
     position = position - shift
@@ -164,7 +166,11 @@ def trajectories(scenes: Scenes, table: Table, frames: int, steps: int) -> Float
 
 
 def _of_partners(values: Vectors, partner: Int64[np.ndarray, "scene ball"]) -> Vectors:
-    return np.take_along_axis(values, partner[..., None], axis=1)
+    return values[np.arange(len(values))[:, None], partner]
+
+
+def _dot(a: Float64[np.ndarray, "*batch 2"], b: Float64[np.ndarray, "*batch 2"]) -> Float64[np.ndarray, "*batch"]:
+    return a[..., 0] * b[..., 0] + a[..., 1] * b[..., 1]
 
 
 def _acceleration(position: Vectors, springs: Bool[np.ndarray, "scene ball ball"], table: Table) -> Vectors:
@@ -179,8 +185,8 @@ def _acceleration(position: Vectors, springs: Bool[np.ndarray, "scene ball ball"
 def _along_rods(position: Vectors, velocity: Vectors, partner: Int64[np.ndarray, "scene ball"]) -> Vectors:
     """The velocities without what would change the length of a rod."""
     rod = position - _of_partners(position, partner)
-    parting = ((velocity - _of_partners(velocity, partner)) * rod).sum(-1)
-    square = (rod**2).sum(-1)
+    parting = _dot(velocity - _of_partners(velocity, partner), rod)
+    square = _dot(rod, rod)
     return velocity - (parting / np.where(square > 0, 2 * square, 1))[..., None] * rod
 
 
@@ -204,7 +210,7 @@ def _collided(position: Vectors, velocity: Vectors, partner: Int64[np.ndarray, "
     contact = np.concatenate([touching[busy], at_wall[busy].reshape(len(busy), -1)], axis=1)
     for _ in range(CONTACTS):
         now = velocity[busy]
-        closing = ((now[:, one] - now[:, other]) * towards).sum(-1)
+        closing = _dot(now[:, one] - now[:, other], towards)
         speeds = np.where(contact, np.concatenate([closing, (now * outward).reshape(len(busy), -1)], axis=1), 0)
         fastest = speeds.argmax(1)
         rows = (speeds[np.arange(len(busy)), fastest] > 0).nonzero()[0]
@@ -300,6 +306,7 @@ class WatchedScenes:
 
     @cached_property
     def all(self) -> PhysicalSystems:
+        log.info("simulating %d scenes (%s)", self.size, self.part)
         blocks = [range(start, min(start + BLOCK, self.size)) for start in range(0, self.size, BLOCK)]
         watch = partial(self.recipe.watch, self.seed, self.part)
         if self.workers:
