@@ -8,7 +8,8 @@
 
 Everything is chosen by reverse validation, the SVM's C included: no target label has a part in it. Of equal risks the
 first of the grid counts. Each trained model is a row of `OUTPUT/results.csv`; the grid is gone through for all pairs at
-a time, so that there is a whole table early, which then gets better chosen.
+a time, so that there is a whole table early, which then gets better chosen. The rows do not say the overrides: other
+overrides want another `--output`.
 """
 
 import argparse
@@ -26,6 +27,7 @@ import numpy as np
 import torch
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
 from omegaconf import OmegaConf, open_dict
 from rich.console import Console
 from rich.table import Table
@@ -248,7 +250,14 @@ def main() -> int:
     except UserError as error:
         print("\n".join(f"paperzoo: {problem}" for problem in error.problems), file=sys.stderr)
         return 2
-    Console(width=120).print(table(chosen(results, points), options.features))
+    except HydraException as error:  # an override of a key that there is not
+        print(f"paperzoo: {error}", file=sys.stderr)
+        return 2
+    best = chosen(results, points)
+    if not best:
+        print(f"paperzoo: {path}: nothing of these pairs yet; run this without --show", file=sys.stderr)
+        return 2
+    Console(width=120).print(table(best, options.features))
     return 0
 
 

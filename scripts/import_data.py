@@ -4,9 +4,19 @@ import argparse
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
-from paperzoo.data.importing import import_folder, names
 from paperzoo.errors import UserError
+
+
+class ListNames(argparse.Action):
+    """Prints the data sets, one a line."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
+        from paperzoo.data.importing import names
+
+        print("\n".join(names()))
+        parser.exit()
 
 
 def main() -> int:
@@ -17,14 +27,17 @@ def main() -> int:
         "train_labels.npy and test_labels.npy (whole numbers from 0), "
         "train_attributes.npy and test_attributes.npy (bool).",
     )
-    parser.add_argument("name", metavar="NAME", help=f"one of {', '.join(names())}")
+    parser.add_argument("name", metavar="NAME", help="the data set; --list names them all")
     parser.add_argument("folder", metavar="FOLDER", type=Path, help="the folder with the files")
     parser.add_argument(
         "--data-root",
         default=os.environ.get("PAPERZOO_DATA", "~/.cache/paperzoo"),
         help="where prepared data sets live (default: $PAPERZOO_DATA or ~/.cache/paperzoo; here %(default)s)",
     )
+    parser.add_argument("--list", action=ListNames, nargs=0, help="name all data sets and exit")
     arguments = parser.parse_args()
+    from paperzoo.data.importing import import_folder  # takes seconds to import, and the help does not need it
+
     try:
         prepared = import_folder(arguments.name, arguments.folder, arguments.data_root)
     except UserError as error:

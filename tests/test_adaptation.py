@@ -12,10 +12,12 @@ from torch import Tensor
 from paperzoo.adaptation import AdaptationModule, Schedule
 from paperzoo.adaptation.adversary import domain_loss, share_right
 from paperzoo.batches import HIDDEN, DomainImages
+from paperzoo.errors import UserError
 from paperzoo.nn.classifiers import MNISTNetwork
 from paperzoo.papers.cdan import CDANModule
 from paperzoo.papers.dann import DANNModule
 from paperzoo.papers.mada import MADAModule
+from tests.conftest import RunJob
 
 DOMAIN = torch.tensor([0, 0, 0, 1, 1])
 CONSTANT = Schedule(domain_weight=1, reversal=1, ramp=None, lr_alpha=10, lr_beta=0.75, steps=100)
@@ -185,6 +187,14 @@ def test_the_domain_accuracy_of_features_that_tell_the_domain_becomes_1() -> Non
     optimizer = torch.optim.SGD(adversary.parameters(), 0.1)
     for _ in range(50):
         optimizer.zero_grad()
-        adversary.loss(adversary(features, torch.zeros(64, 10), 1.0), domain, None).backward()
+        domain_loss(adversary(features, torch.zeros(64, 10), 1.0), domain).backward()
         optimizer.step()
     assert share_right(adversary(features, torch.zeros(64, 10), 1.0), domain).mean() == 1
+
+
+def test_a_run_of_another_network_is_refused_as_the_one_before_adaptation_at_the_start(run_job: RunJob) -> None:
+    moons = ("experiment=dann/moons", "trainer=cpu", "trainer.max_epochs=1", "~callbacks.figures")
+    before = run_job(*moons, "model.adaptation=none")
+    run_job(*moons, f"model.before={before}")
+    with pytest.raises(UserError, match="holds another network than this model's"):
+        run_job(*moons, f"model.before={before}", "model.network.hidden=7")

@@ -36,10 +36,6 @@ class Adversary(nn.Module):
         """How much each item counts in the loss; None if all count alike."""
         return None
 
-    def loss(self, domain_logits: DomainLogits, domain: Int64[Tensor, " batch"], weight: Weight | None) -> Tensor:
-        """What the discriminators minimise."""
-        return domain_loss(domain_logits, domain, weight)
-
 
 def domain_loss(
     domain_logits: DomainLogits, domain: Int64[Tensor, " batch"], weight: Weight | None = None

@@ -112,7 +112,8 @@ def accuracy_figure(curves: Mapping[str, Sequence[tuple[int, Number]]], publishe
         axes.axhline(0.5, color=GREY, linestyle=(0, (1, 2)), linewidth=1.4, label="domain classifier, chance")
     axes.set(xlabel="training step", ylabel="accuracy")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8, steps=[1, 2, 5, 10]))
-    low = min([value for points in curves.values() for _, value in points], default=0.0)
+    shown = [value for points in curves.values() for _, value in points]
+    low = min(shown if published is None else [*shown, published], default=0.0)
     axes.set_ylim(min(0.45, low - 0.05) if low > 0.1 else -0.02, 1.02)
     axes.grid(color="0.9")
     axes.set_axisbelow(True)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from paperzoo import runs
 from paperzoo.adaptation import figures
-from paperzoo.adaptation.adversary import Adversary, share_right
+from paperzoo.adaptation.adversary import Adversary, domain_loss, share_right
 from paperzoo.adaptation.proxy_a_distance import proxy_a_distance
 from paperzoo.batches import HIDDEN, SOURCE, TARGET, DomainImages, DomainVectors, Images, LabelledImages
 from paperzoo.errors import UserError
@@ -169,6 +169,8 @@ class AdaptationModule(PaperModule):
 
     def setup(self, stage: str) -> None:
         self.class_names = list(getattr(self.trainer.datamodule, "class_names", self.class_names))  # type: ignore[attr-defined]
+        if self.before is not None:
+            self._network_before()  # refuses another network now, not after the training
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["class_names"] = self.class_names
@@ -187,12 +189,12 @@ class AdaptationModule(PaperModule):
         label_loss = F.cross_entropy(logits, batch.label, ignore_index=HIDDEN)
         domain_logits = self.adversary(features, logits, coefficient)
         weight = self.adversary.weight(logits, coefficient)
-        domain_loss = self.adversary.loss(domain_logits, batch.domain, weight)
+        adversarial = domain_loss(domain_logits, batch.domain, weight)
         known = batch.label != HIDDEN
         self.log_dict(
             {
                 "train/label_loss": label_loss.detach(),
-                "train/domain_loss": domain_loss.detach(),
+                "train/domain_loss": adversarial.detach(),
                 "train/accuracy": (logits.argmax(1) == batch.label)[known].float().mean(),
                 "train/domain_accuracy": share_right(domain_logits, batch.domain).mean(),
                 "train/reversal": coefficient,
@@ -200,7 +202,7 @@ class AdaptationModule(PaperModule):
             on_step=True,
             on_epoch=False,
         )
-        return label_loss + self.schedule.domain_weight * domain_loss
+        return label_loss + self.schedule.domain_weight * adversarial
 
     def _forward(self, batch: Batch) -> tuple[Float[Tensor, "batch feature"], Float[Tensor, "batch class"]]:
         """Features and logits of both domains."""
@@ -296,7 +298,7 @@ class AdaptationModule(PaperModule):
         drawn = {}
         curves = self._curves()
         if any(len(curve) > 1 for curve in curves.values()):
-            drawn["accuracies"] = figures.accuracy_figure(curves)
+            drawn["accuracies"] = figures.accuracy_figure(curves, self.published.get("test/accuracy_target"))
         if not self.gathered:
             return drawn
         drawn["features"] = self._embedding_figure()
@@ -332,7 +334,8 @@ class AdaptationModule(PaperModule):
             network.load_state_dict(own)
         except RuntimeError as error:
             raise UserError(
-                f"model.before={self.before}: holds another network ({str(error).splitlines()[0]})"
+                f"model.before={self.before}: holds another network than this model's; "
+                "give a run of the same network with model.adaptation=none"
             ) from error
         return network
 

@@ -24,7 +24,6 @@ from paperzoo.data.cache import ArrayCache, ArrayWriter
 from paperzoo.data.domains import Domain, DomainData, Index, Items
 from paperzoo.data.downloads import Source
 from paperzoo.data.file_set import FileSet
-from paperzoo.data.splits import hold_out
 from paperzoo.errors import UserError
 
 Products = Literal["books", "dvd", "electronics", "kitchen"]
@@ -237,11 +236,7 @@ class Amazon(DomainData):
 
     def _domain(self, products: Products) -> Domain:
         train, test = (self._items(f"{products}_{part}") for part in PARTS)
-        held = round(self.validation_fraction * len(train))
-        if not held:
-            return Domain(train, test, test)
-        kept, validation = (torch.from_numpy(rows) for rows in hold_out(len(train), held))
-        return Domain(train.select(kept), train.select(validation), test)
+        return Domain.holding_out(self.validation_fraction, train, test, products)
 
     def _items(self, name: str) -> Items:
         reviews, *pair = [file_set.cache(self.data_root) for file_set in self.sets]

@@ -14,7 +14,7 @@ from torch.utils.data import Dataset
 
 from paperzoo.batches import HIDDEN, SOURCE, TARGET
 from paperzoo.data.base import BatchLoader, BatchOrder, PaperData, RunOrder, stream_seed
-from paperzoo.data.splits import fixed_permutation
+from paperzoo.data.splits import fixed_permutation, hold_out
 from paperzoo.errors import UserError
 
 Index = Int64[Tensor, " batch"]
@@ -90,6 +90,33 @@ class Domain:
     train: Items
     val: Items
     test: Items
+
+    @classmethod
+    def holding_out(cls, fraction: float | int, train: Items, test: Items, name: str) -> "Domain":
+        """A domain that validates on a `fraction` of its training items, the same ones in every run.
+
+        Where that is none of them it validates on `test`.
+
+        Args:
+            fraction: `data.validation_fraction`.
+            train: all training items.
+            test: what is tested on.
+            name: what the domain is called in messages.
+
+        Raises:
+            UserError: nothing would be left to train on.
+        """
+        size = len(train)
+        held = round(fraction * size)
+        if not held:
+            return cls(train, test, test)
+        if held == size:
+            raise UserError(
+                f"data.validation_fraction={fraction}: it leaves none of the {size} training items of {name}; "
+                "choose less"
+            )
+        kept, validation = (torch.from_numpy(rows) for rows in hold_out(size, held))
+        return cls(train.select(kept), train.select(validation), test)
 
 
 class PairIndex(NamedTuple):

@@ -21,9 +21,8 @@ from paperzoo.data.base import BatchLoader, RunOrder
 from paperzoo.data.cache import ArrayCache
 from paperzoo.data.domains import Domain, DomainData, EvaluationItems, Index, Items, PairIndex, TrainingPairs
 from paperzoo.data.image_set import ImageSet, Shape
-from paperzoo.data.images import RESIDENT_FRACTION
+from paperzoo.data.images import is_resident
 from paperzoo.data.importing import importable
-from paperzoo.errors import UserError
 
 Fit = Literal["pad", "resize"]
 Crop = Literal["none", "random", "random_resized"]
@@ -260,16 +259,7 @@ class ImageDomains(DomainData):
     def _load(self, domain: ImageDomain) -> Domain:
         train = self._items(domain, "train")
         test = train if domain.transductive else self._items(domain, "test")
-        held = round(self.validation_fraction * len(train))
-        if not held:
-            return Domain(train, test, test)
-        kept, validation = (torch.from_numpy(rows) for rows in splits.hold_out(len(train), held))
-        if not len(kept):
-            raise UserError(
-                f"data.validation_fraction={self.validation_fraction}: it leaves none of the {len(train)} training "
-                f"images of {domain.image_set.name}; choose less"
-            )
-        return Domain(train.select(kept), train.select(validation), test)
+        return Domain.holding_out(self.validation_fraction, train, test, domain.image_set.name)
 
     def _items(self, domain: ImageDomain, part: str) -> Items:
         cache = domain.image_set.cache(self.data_root)
@@ -287,18 +277,9 @@ class ImageDomains(DomainData):
         return replace(items, values=replace(items.values, shape=self.image_shape))
 
     def _loader(self, items: TrainingPairs | EvaluationItems, order: RunOrder[Any]) -> BatchLoader:
-        if self._is_resident():
+        if is_resident(self.device_resident, self.trainer, (stored.array.nbytes for stored in self._stored())):
             return BatchLoader(Deferred(items), sampler=order, batch_size=None)
         return super()._loader(items, order)
-
-    def _is_resident(self) -> bool:
-        if self.device_resident != "auto":
-            return self.device_resident
-        device = self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
-        if device.type != "cuda":
-            return False
-        needed = sum(stored.array.nbytes for stored in self._stored())
-        return needed <= RESIDENT_FRACTION * torch.cuda.get_device_properties(device).total_memory
 
     def _stored(self) -> set[StoredImages]:
         parts = [items for domain in self.domains.values() for items in (domain.train, domain.val, domain.test)]

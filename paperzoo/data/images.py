@@ -1,12 +1,13 @@
 """The base of all image data sets: preparation, splits, whole batches, augmentation."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cached_property
 from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from annotated_types import Ge, Lt
 from pydantic import NonNegativeInt, PositiveInt
+from pytorch_lightning import Trainer
 from torch import Tensor
 
 from paperzoo.data import augmentation
@@ -168,7 +169,8 @@ class ImageData(PaperData):
     def _loader(self, name: str, batch_size: int, *, shuffle: bool = False) -> BatchLoader:
         split = self.splits[name]
         order = BatchOrder(len(split), batch_size, self, shuffle=shuffle)
-        if self._is_resident():
+        sizes = (split.nbytes for split in {id(split): split for split in self.splits.values()}.values())
+        if is_resident(self.device_resident, self.trainer, sizes):
             return BatchLoader(Indices(name, len(split)), sampler=order, batch_size=None)
         return BatchLoader(
             split,
@@ -178,15 +180,6 @@ class ImageData(PaperData):
             persistent_workers=self.workers > 0,
             pin_memory=torch.cuda.is_available(),
         )
-
-    def _is_resident(self) -> bool:
-        if self.device_resident != "auto":
-            return self.device_resident
-        device = self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
-        if device.type != "cuda":
-            return False
-        needed = sum(split.nbytes for split in {id(split): split for split in self.splits.values()}.values())
-        return needed <= RESIDENT_FRACTION * torch.cuda.get_device_properties(device).total_memory
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
         if not isinstance(batch, ResidentBatch):
@@ -218,6 +211,22 @@ class ImageData(PaperData):
         if self.shift > 0:
             image = augmentation.random_shift(image, self.shift)
         return augmentation.random_flip(image) if self.flip else image
+
+
+def is_resident(choice: Literal["auto"] | bool, trainer: Trainer | None, sizes: Iterable[int]) -> bool:
+    """Whether images are kept on the accelerator.
+
+    Args:
+        choice: `data.device_resident`.
+        trainer: knows the device; None is a CPU.
+        sizes: bytes of each of the arrays.
+    """
+    if choice != "auto":
+        return choice
+    device = trainer.strategy.root_device if trainer else torch.device("cpu")
+    if device.type != "cuda":
+        return False
+    return sum(sizes) <= RESIDENT_FRACTION * torch.cuda.get_device_properties(device).total_memory
 
 
 def _shape_problems(image_set: ImageSet, wanted: tuple[int, ...], *, cuts: bool) -> Iterator[str]:

@@ -9,16 +9,21 @@ import numpy as np
 
 import paperzoo.data
 from paperzoo.data.amazon import AMAZON
+from paperzoo.data.babi import FILE_SETS as BABI_SETS
 from paperzoo.data.cache import BLOCK_BYTES, ArrayCache
+from paperzoo.data.clevr import FILE_SETS as CLEVR_SETS
 from paperzoo.data.file_set import PreparedOnce
 from paperzoo.data.image_set import ImageSet
 from paperzoo.data.images import ImageData
+from paperzoo.data.sudoku import SUDOKU17
 from paperzoo.errors import UserError
 
 PARTS = ("train", "test")
 
-# Sets of feature vectors, which come from official files only.
-VECTOR_SETS = {AMAZON.name: AMAZON}
+# Sets that come from official files only, never from plain arrays.
+OFFICIAL_SETS: dict[str, PreparedOnce] = {
+    file_set.name: file_set for file_set in (AMAZON, SUDOKU17, *BABI_SETS.values(), *CLEVR_SETS.values())
+}
 
 
 def importable() -> dict[str, tuple[type[ImageData], ImageSet]]:
@@ -31,7 +36,7 @@ def importable() -> dict[str, tuple[type[ImageData], ImageSet]]:
 
 def names() -> list[str]:
     """Every set that `import_folder` takes."""
-    return sorted([*importable(), *VECTOR_SETS])
+    return sorted([*importable(), *OFFICIAL_SETS])
 
 
 def _subclasses(parent: type[ImageData]) -> Iterator[type[ImageData]]:
@@ -51,12 +56,12 @@ def import_folder(name: str, folder: Path, data_root: str) -> Path:
         UserError: unknown set, it is prepared already, or the files are not what they should be; all problems together.
     """
     images = importable()
-    if name not in images.keys() | VECTOR_SETS.keys():
+    if name not in images.keys() | OFFICIAL_SETS.keys():
         raise UserError(f"{name}: no such data set; there are {', '.join(names())}")
     folder = folder.expanduser()
     if not folder.is_dir():
         raise UserError(f"{folder}: there is no such folder")
-    file_set: PreparedOnce = images[name][1] if name in images else VECTOR_SETS[name]
+    file_set: PreparedOnce = images[name][1] if name in images else OFFICIAL_SETS[name]
     arrays = _array_files(images[name][0]) if name in images else []
     cache = file_set.cache(data_root)
     with cache.locked():

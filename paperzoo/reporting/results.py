@@ -23,6 +23,7 @@ Number = float | int  # YAML has both
 DIRECTIONS = ("min", "max")
 UNMEASURED_ROWS = 3
 TERMINAL_ROWS = 40  # a screen; a run may have hundreds of metrics
+NAME_WIDTH = 30  # leaves room for the numbers and a source in 80 columns
 PUBLISHED_KEYS = {"value", "source", "direction"}
 MEASURED_KEYS = {"metric", "value", "budget", "hardware", "hours", "commit", "note", "curve"}
 PACKAGES = ("paperzoo", "torch", "pytorch-lightning", "hydra-core", "numpy")
@@ -157,14 +158,19 @@ def difference(row: Row) -> str:
 
 
 def terminal_table(rows: Iterable[Row], title: str) -> Table:
-    """The last lines that a run prints."""
+    """The last lines that a run prints; where not all rows have room, those that were measured come first."""
     colours = {"better": "green", "same": "green", "worse": "yellow", "": ""}
-    table = Table(title=title, title_justify="left")
-    table.add_column("metric")
-    for heading in ("published", "this run", "difference"):
-        table.add_column(heading, justify="right")
-    table.add_column("source")
+    table = Table(title=title, title_justify="left", show_edge=False, pad_edge=False)
     rows = list(rows)
+    if len(rows) > TERMINAL_ROWS:
+        rows.sort(key=lambda row: row.measured is None)
+    # a name has no spaces to wrap at: other columns make room for it, and what is too long even so is folded
+    longest = max([len("metric"), *(len(row.metric) for row in rows)])
+    table.add_column("metric", overflow="fold", width=min(longest, NAME_WIDTH))
+    for heading in ("published", "this run"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("difference", justify="right")
+    table.add_column("source", overflow="fold")
     for row in rows[:TERMINAL_ROWS]:
         numbers = (number(row.published), number(row.measured), difference(row))
         table.add_row(row.metric, *numbers, row.source or "-", style=colours[row.verdict])

@@ -1,9 +1,11 @@
 """Amazon reviews, and their mSDA, from small files in the official format."""
 
 import bz2
+import csv
 import itertools
 import os
 import pickle
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ from paperzoo.data import amazon, importing, msda
 from paperzoo.data.amazon import AMAZON, COUNTS, Amazon, StoredVectors, msda_set
 from paperzoo.data.cache import checksums
 from paperzoo.errors import UserError
+from scripts import dann_amazon
 from tests.data.test_configs import composed
 
 PRODUCTS = ("books", "dvd", "electronics", "kitchen")
@@ -51,7 +54,7 @@ def trust(monkeypatch: pytest.MonkeyPatch) -> Any:
         sources = tuple(replace(source, checksum=f"sha256:{digest}") for source, digest in digests.items())
         trusted = replace(AMAZON, sources=sources)
         monkeypatch.setattr(amazon, "AMAZON", trusted)
-        monkeypatch.setitem(importing.VECTOR_SETS, "amazon", trusted)
+        monkeypatch.setitem(importing.OFFICIAL_SETS, "amazon", trusted)
 
     return trust_files
 
@@ -110,6 +113,11 @@ def test_nothing_held_out_validates_on_the_test_reviews(data_root: Path, written
     domain = reviews(data_root, validation_fraction=0).domains[TARGET]
     assert len(domain.train) == 20
     assert domain.val is domain.test
+
+
+def test_a_held_out_share_that_leaves_nothing_is_refused(data_root: Path, written: Any) -> None:
+    with pytest.raises(UserError, match=r"validation_fraction=0\.99: it leaves none of the 20 training items of books"):
+        reviews(data_root, validation_fraction=0.99)
 
 
 def test_batches_are_source_then_target_and_hide_the_targets_labels(data_root: Path, written: Any) -> None:
@@ -281,3 +289,54 @@ def test_the_real_reviews_are_balanced_and_of_the_published_number() -> None:
         assert cache.shape(f"{products}_train_vectors") == (2000, 5000)
         assert cache.shape(f"{products}_test_vectors") == (size, 5000)
         assert cache.open(f"{products}_train_labels").sum() == 1000
+
+
+# The table of all pairs
+
+
+def test_the_script_goes_on_where_it_stopped(
+    data_root: Path, written: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def script(*options: str) -> int:
+        fixed = ("--pairs", "books:dvd", "--hidden", "3", "--weights", "1", "--output", str(tmp_path / "table"))
+        small = ("trainer=cpu", "trainer.max_epochs=1", "data.batch_size=4", f"data.data_root={data_root}")
+        monkeypatch.setattr(sys, "argv", ["dann_amazon.py", *fixed, *small, *options])
+        return dann_amazon.main()
+
+    def rows() -> list[dict[str, str]]:
+        with (tmp_path / "table/results.csv").open(newline="") as file:
+            return list(csv.DictReader(file))
+
+    def train_or_stop(point: dann_amazon.Point, *arguments: Any) -> dann_amazon.Result:
+        trained.append(point.method)
+        if len(trained) == 2:
+            raise UserError("stopped")
+        return train(point, *arguments)
+
+    trained: list[str] = []
+    train = dann_amazon.train_network
+    monkeypatch.setattr(dann_amazon, "train_network", train_or_stop)
+    monkeypatch.setattr(dann_amazon, "PENALTIES", [1.0])
+    assert script("--show") == 2
+    assert "nothing of these pairs yet" in capsys.readouterr().err
+    assert script("trainer.epochs=2") == 2
+    assert "Could not override 'trainer.epochs'" in capsys.readouterr().err
+    assert script() == 2
+    assert "paperzoo: stopped" in capsys.readouterr().err
+    before = rows()
+    assert [row["method"] for row in before] == ["svm", "none"]
+    assert script() == 0
+    assert trained == ["none", "dann", "dann"]
+    assert rows()[:2] == before
+    assert [(row["method"], row["hidden"], row["weight"]) for row in rows()[2:]] == [("dann", "3", "0.01")]
+    folder = tmp_path / "table/raw/books_dvd/dann_3_0.01"
+    assert (folder / "summary.json").is_file()
+    assert not (folder / "checkpoints").exists()
+    capsys.readouterr()
+    assert script("--show") == 0
+    assert trained == ["none", "dann", "dann"]
+    shown = capsys.readouterr().out
+    assert all(
+        f"{float(row['accuracy']):.3f} ({published})" in shown
+        for row, published in zip(rows(), ("0.799", "0.790", "0.784"), strict=True)
+    )

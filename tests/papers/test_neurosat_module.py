@@ -22,6 +22,7 @@ from paperzoo.dimacs import write_dimacs
 from paperzoo.errors import UserError
 from paperzoo.job import Job
 from paperzoo.papers.neurosat import NeuroSATModule, attempts
+from paperzoo.papers.neurosat import figures as neurosat_figures
 from paperzoo.reporting.metrics_csv import read_metrics
 from tests.conftest import RunJob
 
@@ -309,13 +310,13 @@ def test_rounds_that_are_asked_for_are_reported_by_number_even_if_they_are_those
 # What is counted and drawn
 
 
-def tiny_module() -> NeuroSATModule:
+def tiny_module(test_rounds: Sequence[int] = ()) -> NeuroSATModule:
     torch.manual_seed(0)
     return NeuroSATModule(
         dimension=8,
         hidden_layers=1,
         rounds=3,
-        test_rounds=(),
+        test_rounds=test_rounds,
         l2_weight=1e-10,
         clip_norm=0.65,
         optimizer=torch.optim.Adam,
@@ -380,6 +381,19 @@ def test_only_a_test_has_problems_solved_by_round_to_draw(run_job: RunJob, monke
     monkeypatch.setattr(NeuroSATModule, "figures", watched)
     run_job(*TINY)
     assert drawn == [(False, False), (True, True)]
+
+
+def test_the_published_shares_are_drawn_at_the_rounds_they_are_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+    monkeypatch.setattr(neurosat_figures, "solved_figure", lambda *arguments: asked.append(arguments))
+    module = tiny_module(test_rounds=[16])
+    module.solved_rounds = {"": [torch.tensor([1, 3])], "n20": [torch.tensor([1])], "n40": [torch.tensor([3])]}
+    module.published = {"test/solved_n40_rounds16": 0.76, "test/solved_n20": 0.5}
+    module._solved_figure()
+    ((curves, rounds, published),) = asked
+    assert curves.keys() == {"n20", "n40"}
+    shares = {(group, number): v for group in published for number, v in zip(rounds, published[group], strict=True)}
+    assert {place: v for place, v in shares.items() if v == v} == {("n40", 16): 76.0, ("n20", module.rounds): 50.0}
 
 
 def test_a_planted_core_is_drawn_and_searched_for(run_job: RunJob) -> None:

@@ -141,6 +141,25 @@ def test_the_terminal_table_shows_both_numbers_and_the_difference():
     assert all(part in text for part in ("3.35", "3.5", "+0.15 (worse)", "Table 2"))
 
 
+def test_what_a_run_measured_is_not_crowded_out_by_what_only_the_paper_has():
+    published = {f"test/solved_rounds{rounds}": {**PUBLISHED["test/bits_per_dim"]} for rounds in range(60)}
+    console = Console(record=True, width=120)
+    console.print(terminal_table(comparison(published, {"test/accuracy": 0.5, "test/solved_rounds59": 3.0}), "x"))
+    shown = console.export_text()
+    assert shown.index("test/solved_rounds59 ") < shown.index("test/accuracy") < shown.index("test/solved_rounds0 ")
+    assert "... and 21 more in the report" in shown
+
+
+def test_a_long_metric_can_be_read_whole_in_80_columns():
+    source = "Section 5.2.3, about, with and without adaptation"
+    names = ("test/accuracy_target_per_class", "test/solved_dominating_set_of_small_graphs_rounds1024")
+    console = Console(record=True, width=80)
+    console.print(terminal_table([Row(name, 0.25, source, "max", 0.1) for name in names], "dann/mnist_svhn"))
+    lines = console.export_text().splitlines()
+    assert "".join(line.split("│")[0].strip() for line in lines if "│" in line) == "".join(names)
+    assert not any("…" in line for line in lines)
+
+
 def test_the_markdown_table_has_a_line_for_each_measurement_and_each_published_metric():
     lines = markdown_table([Preset("b/x", PUBLISHED, MEASURED), Preset("a/y_laptop", {}, MEASURED[:1])]).splitlines()
     assert lines[2:] == [

@@ -1,5 +1,6 @@
 """Training of NeuroSAT on one bit a formula, and the formulas that it solves (Selsam et al. 2019, sections 4 to 8)."""
 
+import math
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from itertools import islice
@@ -271,10 +272,16 @@ class NeuroSATModule(PaperModule):
         if len(solved) > 1:
             del solved["all"]
         rounds = sorted({2**power for power in range(self.test_rounds[-1].bit_length())} | {*self.test_rounds})
-        return figures.solved_figure(
-            {
-                group: [100 * float(((at != UNSOLVED) & (at <= number)).float().mean()) for number in rounds]
-                for group, at in solved.items()
-            },
-            rounds,
-        )
+        curves = {
+            group: [100 * float(((at != UNSOLVED) & (at <= number)).float().mean()) for number in rounds]
+            for group, at in solved.items()
+        }
+        published = {group: [100 * self._published_share(group, number) for number in rounds] for group in curves}
+        known = {group: values for group, values in published.items() if not all(map(math.isnan, values))}
+        return figures.solved_figure(curves, rounds, known)
+
+    def _published_share(self, group: str, rounds: int) -> float:
+        """What the paper says is solved within `rounds`; NaN where it says nothing."""
+        name = "test/solved" if group == "all" else f"test/solved_{group}"
+        at_usual = self.published.get(name, math.nan) if rounds == self.rounds else math.nan
+        return self.published.get(f"{name}_rounds{rounds}", at_usual)
