@@ -98,7 +98,7 @@ UNKNOWN = -1
 class ImageQuestions(NamedTuple):
     """Questions about an image each, with an answer from a closed list.
 
-    A question is a row of symbols: the numbers of its words, from 1 on and followed by zeros, or a code of fixed length.
+    A question is a row of symbols: the numbers of its words, from 1 on and then zeros, or a code of fixed length.
     """
 
     image: UInt8[Tensor, "batch channel height width"]

@@ -141,7 +141,7 @@ class SortOfClevr(QuestionData):
         seed: names the random streams of the order.
         train_images: images to train on.
         val_images: other images, for validation.
-        test_images: still others, for testing; None: test on the validation images, the only ones held out in the paper.
+        test_images: still others, for testing; None: test on the validation images, as in the paper.
         image_shape: (3, 75, 75).
         question_size: 11.
         num_answers: 10.
