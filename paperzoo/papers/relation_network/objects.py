@@ -71,9 +71,7 @@ class Sentences(nn.Module):
         sentences: most sentences of a story.
     """
 
-    def __init__(
-        self, words: PositiveInt, embedding: PositiveInt, hidden: PositiveInt, sentences: PositiveInt
-    ) -> None:
+    def __init__(self, words: PositiveInt, embedding: PositiveInt, hidden: PositiveInt, sentences: PositiveInt) -> None:
         super().__init__()
         self.reader = WordLSTM(words, embedding, hidden)
         self.sentences = sentences

@@ -1,0 +1,128 @@
+"""Sudoku puzzles: solved once, made easier, generated, and one's own."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from paperzoo.data.cache import ArrayCache
+from paperzoo.data.sudoku import (
+    EasySudoku,
+    Sudoku,
+    SudokuFiles,
+    easy_puzzles,
+    random_boards,
+    relabelled_by_place,
+    solutions,
+)
+from paperzoo.errors import UserError
+from paperzoo.sudoku import is_solved
+
+BOARDS = random_boards(40, np.random.default_rng(0))
+
+
+@pytest.fixture
+def prepared(tmp_path: Path) -> Path:
+    """A cache in which 40 easy puzzles stand for those with 17 givens."""
+    cache = ArrayCache(tmp_path / "sudoku17")
+    with cache.locked(), cache.writing() as writer:
+        writer.append("givens", easy_puzzles(BOARDS, np.random.default_rng(1)))
+        writer.append("solutions", BOARDS)
+    return tmp_path
+
+
+def levels(root: Path, test_pool: int = 10) -> Sudoku:
+    return Sudoku(str(root), 0, 9, 5, test_pool, 34, 20, 10, 10, 8, 8, 0)
+
+
+def easy(seed: int = 0) -> EasySudoku:
+    return EasySudoku(seed, 9, (30, 50), 40, 20, 20, 8, 8, 0)
+
+
+def own(path: Path | None, puzzle: str | None = None) -> SudokuFiles:
+    return SudokuFiles(0, 9, None if path is None else str(path), puzzle, 8, 0)
+
+
+def test_generated_puzzles_have_one_solution_and_it_is_theirs() -> None:
+    puzzles = easy_puzzles(BOARDS, np.random.default_rng(1))
+    for board, (solution, unique) in zip(BOARDS, solutions(puzzles), strict=True):
+        assert unique
+        assert (solution[0] == board).all()
+
+
+def test_several_solutions_and_none_are_told_from_one() -> None:
+    empty = np.zeros((1, 81), dtype=np.uint8)
+    impossible = empty.copy()
+    impossible[0, [0, 1]] = 1
+    (some, unique), (none, _) = solutions(np.concatenate([empty, impossible]))
+    assert len(some) == 1 and not unique
+    assert len(none) == 0
+
+
+@pytest.mark.parametrize("part", ["train", "val", "test"])
+def test_levels_hold_solved_puzzles_with_more_and_more_givens(prepared: Path, part: str) -> None:
+    data = levels(prepared)
+    data.setup()
+    puzzles = data.parts[part][torch.arange(len(data.parts[part]))]
+    assert is_solved(puzzles.solution, puzzles.givens).all()
+    means = (puzzles.givens != 0).sum(1).view(18, -1).double().mean(1)
+    assert 12 < means[-1] - means[0] < 22
+
+
+def test_no_puzzle_is_shared_between_parts_under_other_names_of_the_digits(prepared: Path) -> None:
+    data = levels(prepared)
+    data.setup()
+    boards = {
+        part: {row.tobytes() for row in relabelled_by_place(puzzles.solution.numpy())}  # type: ignore[attr-defined]
+        for part, puzzles in data.parts.items()
+    }
+    assert boards["train"] and not boards["train"] & boards["test"] and not boards["train"] & boards["val"]
+    assert not boards["val"] & boards["test"]
+
+
+def test_pools_that_leave_nothing_to_train_on_are_refused(prepared: Path) -> None:
+    with pytest.raises(UserError, match="nothing is left of 40 puzzles"):
+        levels(prepared, test_pool=35).setup()
+
+
+def test_generated_sets_are_functions_of_the_seed_and_differ_between_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("paperzoo.data.sudoku.BLOCK", 20)
+    one, again, other = easy(), easy(), easy(seed=1)
+    for data in (one, again, other):
+        data.setup()
+    index = torch.arange(20)
+    val = one.parts["val"][index]
+    assert is_solved(val.solution, val.givens).all()
+    assert (val.givens != 0).sum(1).min() >= 30
+    assert torch.equal(val.givens, again.parts["val"][index].givens)
+    assert not torch.equal(val.givens, other.parts["val"][index].givens)
+    assert not torch.equal(val.givens, one.parts["test"][index].givens)
+
+
+def test_renaming_the_digits_keeps_puzzles_solved(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("paperzoo.data.sudoku.BLOCK", 20)
+    data = easy()
+    data.setup()
+    puzzles = data.parts["val"][torch.arange(20)]
+    renamed = data.augment(puzzles)
+    assert is_solved(renamed.solution, renamed.givens).all()
+    assert torch.equal(renamed.givens == 0, puzzles.givens == 0)
+    assert not torch.equal(renamed.givens, puzzles.givens)
+
+
+def test_wrong_lines_are_named_and_the_others_are_answered(tmp_path: Path) -> None:
+    path = tmp_path / "mine.txt"
+    path.write_text("." * 81 + "\n123\n\n" + "11" + "0" * 79 + "\n" + "1" + "." * 80 + "\n")
+    data = own(path)
+    assert data.item_names() == ["1", "5"]
+    assert [problem.split(": ")[1] for problem in data.unreadable] == ["line 2", "line 4"]
+    assert data.parts["predict"][torch.arange(2)].givens[1, 0] == 1
+
+
+def test_one_puzzle_comes_from_the_command_line() -> None:
+    assert own(None, "1" + "." * 80).item_names() == ["1"]
+    with pytest.raises(UserError, match="1 characters"):
+        own(None, "x").setup()
+    assert len(list(SudokuFiles.check(size=9, path=None, puzzle=None))) == 1
+    assert len(list(SudokuFiles.check(size=9, path="nowhere.txt", puzzle=None))) == 1
