@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from paperzoo.batches import AttributedImages, Images, LabelledImages
-from paperzoo.module import OptimizerFactory, PaperModule
+from paperzoo.module import OptimizerFactory, PaperModule, scheduled
 from paperzoo.nn.flow import Image, ImageFlow, Label, Latents, PerImage
 from paperzoo.reporting.images import image_grid, save_png
 
@@ -172,11 +172,10 @@ class DensityModule(PaperModule):
         self.log_dict(values, on_step=False, on_epoch=True, batch_size=len(batch.image), sync_dist=True)
 
     def configure_optimizers(self) -> Any:
-        optimizer = self.optimizer(self.parameters())
-        if self.warmup_steps == 0:
-            return optimizer
-        warmup = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: min(1.0, step / self.warmup_steps))
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": warmup, "interval": "step"}}
+        def warmup(optimizer: torch.optim.Optimizer) -> torch.optim.lr_scheduler.LRScheduler:
+            return torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: min(1.0, step / self.warmup_steps))
+
+        return scheduled(self.optimizer(self.parameters()), warmup if self.warmup_steps else None)
 
     def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor | list[str]]:
         bits = self.bits_per_dim(batch)

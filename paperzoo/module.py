@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 OptimizerFactory = Callable[[Iterable[torch.nn.Parameter]], torch.optim.Optimizer]
+SchedulerFactory = Callable[[torch.optim.Optimizer], torch.optim.lr_scheduler.LRScheduler]
 Direction = Literal["min", "max"]
 Tested = Literal["best", "last"]
 
@@ -33,6 +34,8 @@ class PaperModule(LightningModule):
     """Further batches that `mode=predict` takes."""
     tested: ClassVar[Tested] = "best"
     """The weights that a training tests in the end: the best by the objective, or the last."""
+    clip_norm: float | None = None
+    """The global norm that gradients are cut to, unless `trainer.gradient_clip_val` says another; None for no limit."""
     published: Mapping[str, float] = MappingProxyType({})
     """The preset's published numbers by metric, for figures that show them beside the run's own."""
 
@@ -43,6 +46,12 @@ class PaperModule(LightningModule):
         Each problem starts with the argument's config key: "model.levels=3: ...". Called before anything is built.
         """
         return iter(())
+
+    def configure_gradient_clipping(
+        self, optimizer: Any, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
+    ) -> None:
+        norm = self.clip_norm if gradient_clip_val is None else gradient_clip_val
+        self.clip_gradients(optimizer, norm, gradient_clip_algorithm or "norm")
 
     def initialize(self, batch: Any) -> None:
         """Data-dependent initialisation on one batch, once, before a fresh training (never when resuming)."""
@@ -73,3 +82,10 @@ class PaperModule(LightningModule):
             folder: where to write.
         """
         return []
+
+
+def scheduled(optimizer: torch.optim.Optimizer, scheduler: SchedulerFactory | None) -> Any:
+    """What `configure_optimizers` returns: the schedule is stepped after every optimiser step; None: no schedule."""
+    if scheduler is None:
+        return optimizer
+    return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler(optimizer), "interval": "step"}}

@@ -1,6 +1,5 @@
 """The base of the papers that answer questions from a closed list of answers."""
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import torch
@@ -10,7 +9,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from paperzoo.batches import ImageQuestions, ObjectQuestions, StoryQuestions
-from paperzoo.module import Direction, OptimizerFactory, PaperModule
+from paperzoo.module import Direction, OptimizerFactory, PaperModule, SchedulerFactory, scheduled
 from paperzoo.reporting.questions import answer_figure, kind_figure
 from paperzoo.tally import Tally
 
@@ -49,7 +48,7 @@ class QuestionModule(PaperModule):
         optimizer: OptimizerFactory,
         l2_weight: Annotated[float | int, Ge(0)],
         clip_norm: Annotated[float | int, Ge(0)] | None,
-        scheduler: Callable[[torch.optim.Optimizer], torch.optim.lr_scheduler.LRScheduler] | None,
+        scheduler: SchedulerFactory | None,
     ) -> None:
         super().__init__()
         self.network = network
@@ -72,17 +71,8 @@ class QuestionModule(PaperModule):
             p.square().sum() for p in self.parameters() if p.ndim > 1 and p.requires_grad
         )
 
-    def configure_gradient_clipping(
-        self, optimizer: Any, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
-    ) -> None:
-        norm = self.clip_norm if gradient_clip_val is None else gradient_clip_val
-        self.clip_gradients(optimizer, norm, gradient_clip_algorithm or "norm")
-
     def configure_optimizers(self) -> Any:
-        optimizer = self.optimizer(self.parameters())
-        if self.scheduler is None:
-            return optimizer
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": self.scheduler(optimizer), "interval": "step"}}
+        return scheduled(self.optimizer(self.parameters()), self.scheduler)
 
     def on_validation_epoch_start(self) -> None:
         self.tally = Tally()

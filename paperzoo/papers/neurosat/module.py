@@ -2,7 +2,7 @@
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
@@ -19,7 +19,7 @@ from paperzoo.cnf import split, union
 from paperzoo.dimacs import solution_text
 from paperzoo.errors import UserError
 from paperzoo.files import write_text
-from paperzoo.module import Direction, OptimizerFactory, PaperModule
+from paperzoo.module import Direction, OptimizerFactory, PaperModule, SchedulerFactory, scheduled
 from paperzoo.papers.neurosat import figures
 from paperzoo.papers.neurosat.decoding import (
     UNSOLVED,
@@ -77,7 +77,7 @@ class NeuroSATModule(PaperModule):
         l2_weight: Annotated[float, Ge(0)],
         clip_norm: Annotated[float, Gt(0)],
         optimizer: OptimizerFactory,
-        scheduler: Callable[[torch.optim.Optimizer], torch.optim.lr_scheduler.LRScheduler] | None,
+        scheduler: SchedulerFactory | None,
         checkpointing: bool,
         compile: bool,
     ) -> None:
@@ -104,20 +104,8 @@ class NeuroSATModule(PaperModule):
         self.log_dict({"train/loss": loss.detach(), "train/accuracy": accuracy}, on_step=True, on_epoch=False)
         return loss + self.l2_weight / 2 * sum(p.square().sum() for p in self.parameters())
 
-    def configure_gradient_clipping(
-        self, optimizer: Any, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
-    ) -> None:
-        norm = self.clip_norm if gradient_clip_val is None else gradient_clip_val
-        self.clip_gradients(optimizer, norm, gradient_clip_algorithm or "norm")
-
     def configure_optimizers(self) -> Any:
-        optimizer = self.optimizer(self.parameters())
-        if self.scheduler is None:
-            return optimizer
-        return {
-            "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": self.scheduler(optimizer), "interval": "step"},
-        }
+        return scheduled(self.optimizer(self.parameters()), self.scheduler)
 
     def on_validation_epoch_start(self) -> None:
         self.tally, self.solved_rounds, self.evaluated = Tally(), defaultdict(list), 0

@@ -1,7 +1,6 @@
 """Training of recurrent relational networks (Palm et al. 2018, section 3), and what they know after each step."""
 
 from collections import defaultdict
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import numpy as np
@@ -13,7 +12,7 @@ from pydantic import PositiveInt
 from torch import Tensor, nn
 
 from paperzoo.batches import Sudokus
-from paperzoo.module import Direction, OptimizerFactory, PaperModule
+from paperzoo.module import Direction, OptimizerFactory, PaperModule, SchedulerFactory, scheduled
 from paperzoo.papers.recurrent_relation_network import figures
 from paperzoo.papers.recurrent_relation_network.network import SudokuNetwork
 from paperzoo.question_answering import Logits, QuestionModule, Questions
@@ -22,8 +21,6 @@ from paperzoo.tally import Tally
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-Scheduler = Callable[[torch.optim.Optimizer], torch.optim.lr_scheduler.LRScheduler]
 
 NOT_SOLVED = "not solved"
 SHOWN_BOARDS = 8
@@ -38,7 +35,7 @@ class RecurrentQuestionModule(QuestionModule):
         optimizer: OptimizerFactory,
         l2_weight: Annotated[float | int, Ge(0)],
         clip_norm: Annotated[float | int, Ge(0)] | None,
-        scheduler: Scheduler | None,
+        scheduler: SchedulerFactory | None,
     ) -> None:
         super().__init__(network, optimizer, l2_weight, clip_norm, scheduler)
         self.right: list[Bool[Tensor, "step question"]] = []
@@ -105,7 +102,7 @@ class SudokuModule(PaperModule):
         optimizer: OptimizerFactory,
         l2_weight: Annotated[float | int, Ge(0)],
         clip_norm: Annotated[float | int, Gt(0)] | None,
-        scheduler: Scheduler | None,
+        scheduler: SchedulerFactory | None,
         checkpointing: bool,
     ) -> None:
         super().__init__()
@@ -128,17 +125,8 @@ class SudokuModule(PaperModule):
         weights = [layer.weight for layer in self.network.modules() if isinstance(layer, nn.Linear)]
         return loss + self.l2_weight / 2 * sum(weight.square().sum() for weight in weights)
 
-    def configure_gradient_clipping(
-        self, optimizer: Any, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
-    ) -> None:
-        norm = self.clip_norm if gradient_clip_val is None else gradient_clip_val
-        self.clip_gradients(optimizer, norm, gradient_clip_algorithm or "norm")
-
     def configure_optimizers(self) -> Any:
-        optimizer = self.optimizer(self.parameters())
-        if self.scheduler is None:
-            return optimizer
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": self.scheduler(optimizer), "interval": "step"}}
+        return scheduled(self.optimizer(self.parameters()), self.scheduler)
 
     def on_validation_epoch_start(self) -> None:
         self.tally = Tally()
