@@ -69,7 +69,13 @@ def missing_or_unresolvable(config: DictConfig) -> list[str]:
             return [f"{key} has no value; give one: {key}=..." for key in missing]
         OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     except OmegaConfBaseException as error:
-        return [f"{error.full_key or 'config'}: {str(error).splitlines()[0]}"]
+        key, message = error.full_key or "config", str(error).splitlines()[0]
+        if absent := re.search(r"Interpolation key '(data\.\w+)' not found", message):
+            return [
+                f"{key}: needs {absent[1]}, which the chosen data do not have; choose other data, or another model or "
+                "model/network"
+            ]
+        return [f"{key}: {message}"]
     return []
 
 

@@ -58,12 +58,13 @@ def settle(config: DictConfig) -> Job:
     Raises:
         UserError: values missing or not resolvable; the checkpoint is of another model.
     """
-    if problems := configs.missing_or_unresolvable(config):
-        raise UserError(*problems)
     hydra_config = HydraConfig.get()
     choices = {
         group: option for group, option in hydra_config.runtime.choices.items() if not group.startswith("hydra/")
     }
+    if problems := configs.missing_or_unresolvable(config):
+        unresolved: Any = OmegaConf.to_container(config)
+        raise UserError(*(_pair_problems(unresolved, choices) or problems))
     own_folders = [s.path for s in hydra_config.runtime.config_sources if s.provider == "command-line"]
     typed = [o for o in hydra_config.overrides.task if not o.startswith("resume=")]
     overrides = [*(f"--config-dir={Path(folder).resolve()}" for folder in own_folders), *typed]
@@ -158,7 +159,7 @@ def check(job: Job) -> None:
                 problems.append(f"{group}.{name}: has no _target_; to switch it off: '~{group}.{name}'")
                 continue
             problems += configs.target_problems(node, f"{group}.{name}", supplied)
-    problems += _pair_problems(job)
+    problems += _pair_problems(settings, job.choices)
     if settings["resume"] and (saved := runs.saved_settings(job.folder)):
         changed = runs.differences(saved, settings)
         problems += [
@@ -198,22 +199,26 @@ def _run_problems(settings: dict[str, Any]) -> Iterator[str]:
         yield f"{key}: not a key of a run; the keys are {', '.join(sorted(known))}"
 
 
-def _pair_problems(job: Job) -> list[str]:
-    if not all(isinstance(job.settings.get(section), dict) for section in ("model", "data")):
+def _pair_problems(settings: Mapping[str, Any], choices: Mapping[str, str | None]) -> list[str]:
+    if not all(isinstance(settings.get(section), dict) for section in ("model", "data")):
         return []
-    model = _class_of(job.settings["model"], PaperModule)
-    data = _class_of(job.settings["data"], PaperData)
+    model = _class_of(settings["model"], PaperModule)
+    data = _class_of(settings["data"], PaperData)
     if model is None or data is None:
         return []
-    if job.settings["reverse_validation"] and not issubclass(data, DomainData):
+    if settings["reverse_validation"] and not issubclass(data, DomainData):
         return ["reverse_validation=true: needs a source and a target; choose data=domains or another pair of domains"]
-    if data.yields in model.accepts + (model.predicts if job.settings["mode"] == "predict" else ()):
+
+    def taken(model: type[PaperModule]) -> tuple[type, ...]:
+        return model.accepts + (model.predicts if settings["mode"] == "predict" else ())
+
+    if data.yields in taken(model):
         return []
-    wanted = " or ".join(batch.__name__ for batch in model.accepts)
-    fitting = [name for name, c in _options("data", PaperData) if c.yields in model.accepts]
-    takers = [name for name, c in _options("model", PaperModule) if data.yields in c.accepts]
+    wanted = " or ".join(batch.__name__ for batch in taken(model))
+    fitting = [name for name, c in _options("data", PaperData) if c.yields in taken(model)]
+    takers = [name for name, c in _options("model", PaperModule) if data.yields in taken(c)]
     return [
-        f"model '{job.choices['model']}' takes {wanted}, data '{job.choices['data']}' yields {data.yields.__name__}.\n"
+        f"model '{choices['model']}' takes {wanted}, data '{choices['data']}' yields {data.yields.__name__}.\n"
         f"  data that fit: {', '.join(fitting) or 'none'}\n"
         f"  models that take {data.yields.__name__}: {', '.join(takers) or 'none'}"
     ]

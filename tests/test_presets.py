@@ -12,19 +12,28 @@ import pytest
 import yaml
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
+from paperzoo.data.age_arithmetic import AgeArithmetic
 
 from paperzoo.cli import CONFIG_FOLDER, presets
 from paperzoo.config import find_target, instantiate, target_problems
 from paperzoo.data.amazon import AMAZON, Amazon
+from paperzoo.data.babi import FILE_SETS as BABI_SETS
+from paperzoo.data.babi import Babi
 from paperzoo.data.base import PaperData
 from paperzoo.data.cache import ArrayCache
+from paperzoo.data.clevr import FILE_SETS as CLEVR_SETS
+from paperzoo.data.clevr import Clevr, ClevrState, Content
 from paperzoo.data.graph_sat import GraphSat
 from paperzoo.data.image_domains import ImageDomain, ImageDomains
 from paperzoo.data.images import ImageData
 from paperzoo.data.importing import import_folder
 from paperzoo.data.moons import Moons
 from paperzoo.data.persons import PersonPairs, person_set
-from paperzoo.data.sat import SatData, TwinData
+from paperzoo.data.physics import PhysicalData
+from paperzoo.data.pretty_clevr import PrettyClevr
+from paperzoo.data.sat import TwinData
+from paperzoo.data.sort_of_clevr import SortOfClevr
+from paperzoo.data.sudoku import SUDOKU17, EasySudoku, Sudoku
 from paperzoo.reporting import results
 from tests.conftest import RunJob
 
@@ -118,16 +127,37 @@ SMALL_MODEL = {
     "cdan": (),
     "dann": (),
     "mada": (),
+    "multilayer_relation_network": (),
     "neurosat": ("dimension=8", "rounds=2", f"test_rounds=[{FEW_ROUNDS}]"),
     "realnvp": ("residual_blocks=1", "hidden_channels=4", "samples=1", "temperatures=[0.7]"),
+    "recurrent_relation_network": ("network.dimension=4", "network.readout=[4]", "network.steps=2"),
+    "recurrent_relation_network_sudoku": ("embedding=2", "dimension=4", "hidden_layers=1", "steps=2", "test_steps=2"),
+    "relation_network": (),
+    "relation_physics": (),
     "reid": ("network.filters=2", "network.descriptor_size=8", "domain_hidden=4"),
+}
+# The same of networks that are chosen by `model/network`.
+SMALL_NETWORK = {
+    "RelationNetwork": ("relations=[[4]]", "readout=[4]"),
+    "ConvMLP": ("hidden=[4]",),
+    "QuestionLSTM": ("hidden=[4]",),
+    "StackedAttention": ("attention=4", "hidden=[4]"),
 }
 SMALL_DATA: dict[type[PaperData], tuple[str, ...]] = {
     Amazon: ("batch_size=2", "batches_per_epoch=2", "eval_batch_size=16"),
     ImageDomains: ("batch_size=2", "batches_per_epoch=2", "eval_batch_size=64", "download=false"),
     Moons: (),
     PersonPairs: ("batch_size=4", "batches_per_epoch=2", "eval_batch_size=64"),
+    AgeArithmetic: ("batch_size=2", "train_items=8", "eval_batch_size=8"),
+    Babi: ("batch_size=2", "eval_batch_size=40", "story_set=en-10k"),
+    Clevr: ("batch_size=2", "eval_batch_size=4", "workers=0"),
+    ClevrState: ("batch_size=2", "eval_batch_size=4"),
+    EasySudoku: ("batch_size=2", "train_puzzles=4", "val_puzzles=2", "test_puzzles=2"),
     ImageData: ("batch_size=2", "eval_batch_size=2", "validation_images=0", "download=false"),
+    PhysicalData: ("batch_size=2", "train_scenes=4", "val_scenes=2", "test_scenes=2", "frames=2", "object_size=5"),
+    PrettyClevr: ("batch_size=2", "train_scenes=1", "val_scenes=1", "test_scenes=1"),
+    SortOfClevr: ("batch_size=2", "train_images=1", "val_images=1"),
+    Sudoku: ("batch_size=2", "val_pool=2", "test_pool=2", "train_puzzles=2", "val_puzzles=1", "test_puzzles=1"),
     TwinData: ("batch_nodes=300", "validation_pairs=1", "test_pairs=1", "workers=0"),
     GraphSat: ("families=[erdos_renyi]", "test_graphs=1", "workers=0"),
 }
@@ -137,8 +167,13 @@ SHOWN = {
     "dann": ("test/accuracy_target", "features"),
     "glow": ("test/bits_per_dim", "samples"),
     "mada": ("test/accuracy_target", "features"),
+    "multilayer_relation_network": ("test/accuracy", "questions"),
     "neurosat": ("test/accuracy", "votes"),
     "realnvp": ("test/bits_per_dim", "samples"),
+    "recurrent_relation_network": ("test/accuracy", "questions"),
+    "recurrent_relation_network_sudoku": ("test/solved", "board"),
+    "relation_network": ("test/accuracy", "questions"),
+    "relation_physics": ("test/accuracy", "connections"),
     "reid": ("test/cmc_rank1", "cmc"),
 }
 # Backbones that are large, or come with weights from the network.
@@ -168,6 +203,8 @@ def write_small_data(data: dict[str, Any], root: Path) -> None:
                 **{f"{name}_labels": np.arange(count) % 2 for name, count in items.items()},
             },
         )
+    elif data_class in (Babi, Clevr, ClevrState, Sudoku):
+        write_arrays(*small_files(data_class, root))
     elif data_class is PersonPairs:
         for name in (data["source"], data["target"]):
             write_arrays(
@@ -180,6 +217,45 @@ def write_small_data(data: dict[str, Any], root: Path) -> None:
                     "views": np.arange(40).reshape(20, 2, 1),
                 },
             )
+
+
+def small_files(data_class: type[PaperData], root: Path) -> tuple[ArrayCache, dict[str, np.ndarray]]:
+    """A few questions or puzzles, as they are prepared from official files."""
+    if data_class is Sudoku:
+        rows = [[(3 * (row % 3) + row // 3 + column) % 9 + 1 for column in range(9)] for row in range(9)]
+        solutions = np.array([rows] * 8, dtype=np.uint8).reshape(8, 81)
+        givens = solutions * (np.arange(81) < 17).astype(np.uint8)
+        return SUDOKU17.cache(str(root)), {"givens": givens, "solutions": solutions}
+    count = 40
+    if data_class is Babi:
+        part = {
+            "sentences": np.ones((count, 3)),
+            "questions": np.ones((count, 3)),
+            "first": np.arange(count),
+            "last": np.arange(count) + 1,
+            "answer": np.zeros(count),
+            "kind": np.arange(count) % 20,
+        }
+        dtypes = {name: np.uint8 if name in ("sentences", "questions") else np.int64 for name in part}
+        columns = {name: column.astype(dtypes[name]) for name, column in part.items()}
+        return BABI_SETS["en-10k"].cache(str(root)), {
+            f"{part}_{name}": column for part in ("train", "test") for name, column in columns.items()
+        }
+    content: Content = "images" if data_class is Clevr else "scenes"
+    arrays = {
+        "words": np.ones((count, 3), dtype=np.uint8),
+        "row": np.arange(count, dtype=np.int32) % 4,
+        "answer": np.zeros(count, dtype=np.uint8),
+        "kind": (np.arange(count) % 13).astype(np.uint8),
+        **(
+            {"images": random_bytes(4, 3, 128, 128)}
+            if content == "images"
+            else {"objects": np.ones((4, 10, 13), dtype=np.float32), "object_count": np.full(4, 3, dtype=np.uint8)}
+        ),
+    }
+    return CLEVR_SETS[content].cache(str(root)), {
+        f"{part}_{name}": column for part in ("train", "val") for name, column in arrays.items()
+    }
 
 
 def random_bytes(*shape: int) -> np.ndarray:
@@ -223,11 +299,12 @@ def run_small(name: str, run_job: RunJob, root: Path, *overrides: str) -> tuple[
     """Runs two batches of everything of a preset; returns the run's folder and summary."""
     config = composed(f"experiment={name}")
     data_class: Any = find_target(config["data"]["_target_"], "data")
-    if not issubclass(data_class, SatData | Moons):
-        write_small_data(config["data"], root)
+    write_small_data(config["data"], root)
     model = next(d["override /model"] for d in yaml.safe_load(text(name))["defaults"] if "override /model" in d)
     backbone = SMALL_BACKBONE if "backbone" in config["model"].get("network", {}) else ()
+    network = config["model"].get("network", {}).get("_target_", "").rpartition(".")[2]
     small = [*(f"model.{override}" for override in SMALL_MODEL[model]), *backbone]
+    small += [f"model.network.{override}" for override in SMALL_NETWORK.get(network, ())]
     small += [f"data.{o}" for kind, own in SMALL_DATA.items() if issubclass(data_class, kind) for o in own]
     folder = run_job(f"experiment={name}", "trainer=smoke", f"data_root={root}", *small, *overrides)
     summary = json.loads((folder / "summary.json").read_text())
