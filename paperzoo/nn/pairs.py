@@ -117,6 +117,7 @@ class _PairSum(torch.autograd.Function):
     """relu(left_i + right_j) through the layers, summed over j.
 
     The first layer's output is made again from the objects in the backward pass, of the last one only the sign is kept.
+    Sums are float32 at least.
     """
 
     @staticmethod
@@ -126,14 +127,14 @@ class _PairSum(torch.autograd.Function):
         weights, biases = parameters[::2], parameters[1::2]
         pairs = blocks[-1].pairs.stop if blocks else 0
         widths = [left.shape[1], *(len(weight) for weight in weights)]
-        sums = left.new_zeros(len(left), widths[-1])
+        sums = left.new_zeros(len(left), widths[-1], dtype=torch.promote_types(left.dtype, torch.float32))
         kept = [] if recompute else [left.new_empty(pairs, width) for width in widths[1:-1]]
         active = None if recompute or not weights else left.new_empty(pairs, widths[-1], dtype=torch.bool)
         for block in blocks:
             *_, last = _activations(left, right, block, weights, biases, [h[block.pairs] for h in kept])
             if active is not None:
                 torch.gt(last, 0, out=active[block.pairs])
-            sums[block.objects] = last.view(-1, block.number, widths[-1]).sum(1)
+            sums[block.objects] = last.view(-1, block.number, widths[-1]).sum(1, dtype=sums.dtype)
         ctx.save_for_backward(left, right, *parameters, *kept, *([] if active is None else [active]))
         ctx.blocks, ctx.layers, ctx.recompute = blocks, len(weights), recompute
         return sums
@@ -146,6 +147,7 @@ class _PairSum(torch.autograd.Function):
         weights, biases = parameters[::2], parameters[1::2]
         gradients = [torch.zeros_like(p, dtype=torch.promote_types(p.dtype, torch.float32)) for p in parameters]
         left_gradient, right_gradient = torch.zeros_like(left), torch.zeros_like(right)
+        sums_gradient = sums_gradient.to(left.dtype)
         for block in ctx.blocks:
             if ctx.recompute or not weights:
                 activations = list(_activations(left, right, block, weights, biases, []))
