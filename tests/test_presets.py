@@ -302,6 +302,8 @@ def run_small(name: str, run_job: RunJob, root: Path, *overrides: str) -> tuple[
     write_small_data(config["data"], root)
     model = next(d["override /model"] for d in yaml.safe_load(text(name))["defaults"] if "override /model" in d)
     backbone = SMALL_BACKBONE if "backbone" in config["model"].get("network", {}) else ()
+    if name == "relation_network/clevr_cnn_lstm":
+        backbone = ("model.network.images.images.weights=null",)
     network = config["model"].get("network", {}).get("_target_", "").rpartition(".")[2]
     small = [*(f"model.{override}" for override in SMALL_MODEL[model]), *backbone]
     small += [f"model.network.{override}" for override in SMALL_NETWORK.get(network, ())]
