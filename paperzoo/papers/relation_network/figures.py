@@ -36,7 +36,8 @@ def connections_figure(
         true = batch.connected[scene].cpu()
         _draw_connections(axes, x[:, -1], y[:, -1], true, true if inferred is None else inferred[scene].cpu())
         guess = "" if systems is None else f", inferred {int(systems[scene])}"
-        axes.set_title(f"{int(batch.systems[scene])} systems{guess}", fontsize=9)
+        count = int(batch.systems[scene])
+        axes.set_title(f"{count} system{'s' * (count > 1)}{guess}", fontsize=9)
         axes.set(xticks=[], yticks=[], aspect="equal")
     return figure
 
