@@ -12,7 +12,6 @@ import pytest
 import yaml
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
-from paperzoo.data.age_arithmetic import AgeArithmetic
 
 from paperzoo.cli import CONFIG_FOLDER, presets
 from paperzoo.config import find_target, instantiate, target_problems
