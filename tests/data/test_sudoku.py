@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from paperzoo.data.cache import ArrayCache
+from paperzoo.data.importing import import_folder
 from paperzoo.data.sudoku import (
     EasySudoku,
     Sudoku,
@@ -20,6 +21,20 @@ from paperzoo.errors import UserError
 from paperzoo.sudoku import is_solved
 
 BOARDS = random_boards(40, np.random.default_rng(0))
+SEVENTEEN = [
+    "000000010400000000020000000000050407008000300001090000300400200050100000000806000",
+    "000000010400000000020000000000050604008000300001090000300400200050100000000807000",
+]
+SOLUTION = "693784512487512936125963874932651487568247391741398625319475268856129743274836159"
+
+
+def import_list(tmp_path: Path, text: str, name: str = "sudoku17") -> Path:
+    """The data folder into which a list of puzzles was imported."""
+    folder = tmp_path / "list"
+    folder.mkdir(exist_ok=True)
+    (folder / name).write_text(text)
+    import_folder("sudoku17", folder, str(tmp_path / "data"))
+    return tmp_path / "data"
 
 
 @pytest.fixture
@@ -49,6 +64,34 @@ def test_generated_puzzles_have_one_solution_and_it_is_theirs() -> None:
     for board, (solution, unique) in zip(BOARDS, solutions(puzzles), strict=True):
         assert unique
         assert (solution[0] == board).all()
+
+
+@pytest.mark.parametrize("name", ["sudoku17", "sudoku17.txt", "puzzles.csv"])
+def test_a_list_is_solved_once_and_puzzles_in_other_digits_are_the_same(tmp_path: Path, name: str) -> None:
+    renamed = SEVENTEEN[0].translate(str.maketrans("123456789", "987654321"))
+    lines = [*SEVENTEEN, renamed]
+    text = "\n".join(["quizzes,solutions", *(f"{line},0" for line in lines)] if name.endswith("csv") else lines)
+    cache = ArrayCache(import_list(tmp_path, text + "\n", name) / "sudoku17")
+    givens, solved = np.array(cache.open("givens")), np.array(cache.open("solutions"))
+    assert len(givens) == 2
+    expected = np.array([list(map(int, SOLUTION))], dtype=np.uint8)
+    assert relabelled_by_place(expected).tobytes() in {row.tobytes() for row in relabelled_by_place(solved)}
+    assert is_solved(torch.from_numpy(solved).long(), torch.from_numpy(givens).long()).all()
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        (SEVENTEEN[0] + "\n" + SEVENTEEN[0][:-1], "line 2: 80 characters"),
+        (SEVENTEEN[0][:-1] + "9", "line 1: 18 givens"),
+        ("", "holds no puzzles"),
+        ("1" + SEVENTEEN[0][1:].replace("1", "0", 1), "not one solution"),
+    ],
+)
+def test_a_list_with_a_mistake_is_refused_and_nothing_is_left(tmp_path: Path, text: str, problem: str) -> None:
+    with pytest.raises(UserError, match=problem):
+        import_list(tmp_path, text)
+    assert not list((tmp_path / "data").rglob("manifest.json"))
 
 
 def test_several_solutions_and_none_are_told_from_one() -> None:
