@@ -15,6 +15,7 @@ from omegaconf import OmegaConf
 
 from paperzoo.cli import CONFIG_FOLDER, presets
 from paperzoo.config import find_target, instantiate, target_problems
+from paperzoo.data.age_arithmetic import AgeArithmetic
 from paperzoo.data.amazon import AMAZON, Amazon
 from paperzoo.data.babi import FILE_SETS as BABI_SETS
 from paperzoo.data.babi import Babi
