@@ -1,10 +1,12 @@
-"""The typed batches: the contract between data and models.
+"""The typed batches, and what the numbers in them stand for: the contract between data and models.
 
 A DataModule declares which of these it `yields`, a PaperModule which it `accepts`. Images travel as uint8, 0..255;
 scaling and dequantisation belong to the model.
 """
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, NamedTuple
 
 from jaxtyping import Bool, Float, Int64, UInt8
 from torch import Tensor
@@ -45,7 +47,7 @@ class SatProblems(NamedTuple):
     satisfiable: Int64[Tensor, " problem"]
     """1, 0, or -1 if nobody knows."""
     group: Int64[Tensor, " problem"]
-    """Index of the kind that the problem is reported under (the DataModule's `group_names`)."""
+    """Index of the kind that the problem is reported under (`Names.kinds`)."""
     in_core: Bool[Tensor, " literal"]
     """Whether the literal node belongs to an unsatisfiable core that was planted; False where nothing was."""
 
@@ -104,9 +106,9 @@ class ImageQuestions(NamedTuple):
     image: UInt8[Tensor, "batch channel height width"]
     question: Int64[Tensor, "batch symbol"]
     answer: Int64[Tensor, " batch"]
-    """Index of the answer (the DataModule's `answer_names`), or `UNKNOWN`."""
+    """Index of the answer (`Names.answers`), or `UNKNOWN`."""
     kind: Int64[Tensor, " batch"]
-    """Index of the kind that the question is reported under (the DataModule's `kind_names`)."""
+    """Index of the kind that the question is reported under (`Names.kinds`)."""
 
 
 class ObjectQuestions(NamedTuple):
@@ -147,3 +149,50 @@ class PhysicalSystems(NamedTuple):
     """Symmetric: whether a spring or a rod joins two balls."""
     systems: Int64[Tensor, " batch"]
     """Connected components that the connections make of the balls, single balls included, counted from 1."""
+
+
+@dataclass(frozen=True)
+class Names:
+    """What the numbers in the batches of a data set stand for; empty where there are none, or nobody knows.
+
+    The data say it, the model is handed it when a run is built, every checkpoint holds it.
+
+    Attributes:
+        classes: of the labels 0, 1, 2, ...
+        attributes: of the columns of `AttributedImages.attributes`.
+        answers: of the answers 0, 1, 2, ...
+        words: of the symbols 1, 2, 3, ...; 0 is none.
+        kinds: what results are reported under: kinds of questions, groups of problems. One alone is not reported.
+        kind_groups: kinds that a paper reports together, by the name of the group.
+    """
+
+    classes: tuple[str, ...] = ()
+    attributes: tuple[str, ...] = ()
+    answers: tuple[str, ...] = ()
+    words: tuple[str, ...] = ()
+    kinds: tuple[str, ...] = ()
+    kind_groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    @classmethod
+    def from_plain(cls, plain: Mapping[str, Any]) -> "Names":
+        """The names that `to_plain` gave."""
+        lists = {name: tuple(value) for name, value in plain.items() if name != "kind_groups"}
+        groups = {name: tuple(members) for name, members in plain.get("kind_groups", {}).items()}
+        return cls(**lists, kind_groups=groups)
+
+    def to_plain(self) -> dict[str, Any]:
+        """Plain lists, as a checkpoint holds them."""
+        lists = {name: list(value) for name, value in asdict(self).items() if name != "kind_groups"}
+        return {**lists, "kind_groups": {name: list(members) for name, members in self.kind_groups.items()}}
+
+    def completed(self, other: "Names") -> "Names":
+        """These names, and those of `other` where these are empty."""
+        return Names(**{f.name: getattr(self, f.name) or getattr(other, f.name) for f in fields(self)})
+
+
+class Told(NamedTuple):
+    """An item of a batch as a reader would be told it; empty where a picture shows it."""
+
+    question: str = ""
+    context: str = ""
+    """What the question is about: a story, a list of objects."""

@@ -5,6 +5,7 @@ import re
 import secrets
 import sys
 from pathlib import Path
+from typing import cast
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -12,6 +13,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from paperzoo.errors import UserError
+from paperzoo.runner.folder import latest_run, run_name
 
 DEFAULT_EXPERIMENT = "glow/digits_laptop"
 EXIT_USER_ERROR = 2
@@ -22,19 +24,25 @@ _packaged = Path(__file__).parent / "conf"
 CONFIG_FOLDER = _packaged if _packaged.is_dir() else Path(__file__).parent.parent / "conf"
 
 
-def run_name(experiment: str | None, model: str | None, data: str | None) -> str:
-    """The name of a run, and its folder below the output root: `<paper>/<preset>`, or `<model>/<data>` without one."""
-    return experiment or f"{model}/{data}"
-
-
 def register_resolvers() -> None:
-    """What conf/train.yaml needs to name a run's folder."""
+    """What configs need to name a run's folder, and the run that another one stands on: `${paperzoo.latest:PRESET}`."""
+    OmegaConf.register_resolver("paperzoo.run_name", lambda *, _root_: _run_name(_root_.hydra), replace=True)
     OmegaConf.register_resolver(
-        "paperzoo.run_name",
-        lambda *, _root_: run_name(*(_root_.hydra.runtime.choices.get(k) for k in ("experiment", "model", "data"))),
+        "paperzoo.latest",
+        lambda preset, *, _root_: str(latest_run(preset, Path(_root_.output_root))),
+        use_cache=False,
         replace=True,
     )
     OmegaConf.register_resolver("paperzoo.short_id", lambda: PROCESS_ID, use_cache=True, replace=True)
+
+
+def _run_name(hydra_config: DictConfig) -> str:
+    """Of a run, or of a multirun over several presets, models or data, which is no run of any."""
+    # not resolved: `${paperzoo.latest:...}` may be typed, of a run that there is not
+    typed = cast(list[str], OmegaConf.to_container(hydra_config.overrides.task))
+    if any(re.match(r"(experiment|model|data)=.*[,(]", override) for override in typed):
+        return "multirun"
+    return run_name(*(hydra_config.runtime.choices.get(group) for group in ("experiment", "model", "data")))
 
 
 register_resolvers()  # here, because a launcher's processes import this module and never see main()
@@ -57,15 +65,17 @@ def complete_arguments(arguments: list[str]) -> list[str]:
         if key in given and not given[key]:
             raise UserError(f"{key}=: is empty; give a run folder")
     if (resume := given.get("resume", "null")) != "null":
-        from paperzoo.runs import overrides_to_resume
+        from paperzoo.runner.folder import overrides_to_resume
 
         before = overrides_to_resume(Path(resume))
         return before + [a for a in arguments if not (a.startswith(("~", "+")) and a in before)]
     if (checkpoint := given.get("checkpoint", "null")) != "null":
-        from paperzoo.runs import overrides_to_reuse
+        from paperzoo.runner.folder import overrides_to_reuse
 
         return overrides_to_reuse(Path(checkpoint), given) + arguments
-    if (experiment := given.get("experiment")) and not any(a.startswith(("--config", "-c")) for a in arguments):
+    if (experiment := given.get("experiment")) and not any(
+        a.startswith(("--config", "-c", "hydra.searchpath=")) for a in arguments
+    ):
         _find_presets(experiment.split(","))
     if not {"experiment", "model", "data"} & given.keys():
         return [f"experiment={DEFAULT_EXPERIMENT}", *arguments]
@@ -98,10 +108,10 @@ def report_user_error(error: UserError) -> None:
         print(f"paperzoo: {problem}", file=sys.stderr)
 
 
-@hydra.main(config_path=str(CONFIG_FOLDER), config_name="train")
+@hydra.main(config_path=str(CONFIG_FOLDER), config_name="train", execution_whitelist=["paperzoo.*"])
 def _task(config: DictConfig) -> float | None:
-    from paperzoo.checkpoints import RunStoppedError
-    from paperzoo.run import run
+    from paperzoo.runner.run import run
+    from paperzoo.runner.watching import RunStoppedError
 
     try:
         return run(config)

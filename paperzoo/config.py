@@ -1,23 +1,24 @@
-"""Configs: instantiated in one place, and checked whole before anything is built.
+"""Configs: resolved, and instantiated in one place. `paperzoo.runner.check` finds what is wrong with them before."""
 
-Types and ranges come from the annotations of the constructors (`levels: Annotated[int, Ge(1)]`), so a class says once
-what it takes; what annotations cannot say, it says in its classmethod `check`.
-"""
-
-import difflib
 import inspect
 import json
 import re
 import typing
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Mapping
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple, TypeVar
 
 import hydra.utils
+from hydra.errors import InstantiationException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from pydantic import ConfigDict, TypeAdapter, ValidationError
-from pydantic.errors import PydanticUserError
+from pydantic import ConfigDict, TypeAdapter
+
+from paperzoo.errors import UserError
+
+T = TypeVar("T")
+
+FACTS = "facts"  # what a node of the data states for the models, and no constructor takes
 
 # What a config may run. A config that somebody hands you cannot name anything else.
 EXECUTION_WHITELIST = (
@@ -36,25 +37,61 @@ EXECUTION_WHITELIST = (
 )
 
 
-def instantiate(node: dict[str, Any], **arguments: Any) -> Any:
+def instantiate(node: dict[str, Any], key: str = "", **arguments: Any) -> Any:
     """Builds what a resolved `node` describes with `_target_`, nested nodes first.
 
-    Lists arrive as tuples where the annotation says tuple; `arguments` are those that the program adds.
+    Lists arrive as tuples where the annotation says tuple; `facts`, which are for other nodes, do not arrive.
+
+    Args:
+        node: the resolved node.
+        key: where it stands in the config, for the messages.
+        arguments: those that the program adds.
+
+    Raises:
+        UserError: a constructor refuses its arguments; `key` stands in front of what it says.
     """
-    nested = {
-        name: instantiate(value) for name, value in node.items() if isinstance(value, dict) and "_target_" in value
-    }
-    node = {name: value for name, value in node.items() if name not in nested}
-    annotations = _annotations(hydra.utils.get_object(node["_target_"]))
+    built = {name: _built(value, f"{key}.{name}" if key else name) for name, value in node.items()}
+    nested = {name: value for name, value in built.items() if value is not node[name]}
+    node = {name: value for name, value in node.items() if name not in nested and name != FACTS}
+    known, _ = signature(hydra.utils.get_object(node["_target_"]))
     tuples = {
-        name: _adapter(annotations[name]).validate_json(json.dumps(value))
+        name: adapter(known[name].annotation).validate_json(json.dumps(value))
         for name, value in node.items()
-        if isinstance(value, list) and typing.get_origin(annotations.get(name)) is tuple
+        if isinstance(value, list) and name in known and typing.get_origin(known[name].annotation) is tuple
     }
     whitelist = list(EXECUTION_WHITELIST)
-    return hydra.utils.instantiate(
-        node, _convert_="all", _execution_whitelist_=whitelist, **nested, **tuples, **arguments
-    )
+    try:
+        return hydra.utils.instantiate(
+            node, _convert_="all", _execution_whitelist_=whitelist, **nested, **tuples, **arguments
+        )
+    except InstantiationException as error:
+        if not isinstance(error.__cause__, UserError):
+            raise
+        raise UserError(*(placed(problem, key, node) for problem in error.__cause__.problems)) from error.__cause__
+
+
+def _built(value: Any, key: str) -> Any:
+    """What `instantiate` makes of a value of a node: the value itself if there is nothing to build in it."""
+    if isinstance(value, dict) and "_target_" in value:
+        return instantiate(value, key)
+    if isinstance(value, list):
+        built = [_built(child, f"{key}[{number}]") for number, child in enumerate(value)]
+        return built if any(new is not old for new, old in zip(built, value, strict=True)) else value
+    return value
+
+
+def placed(problem: str, key: str, arguments: Iterable[str]) -> str:
+    """A problem of a node with its place in the config in front.
+
+    Args:
+        problem: "levels=3: ..." if it is about an argument, else a sentence.
+        key: where the node stands.
+        arguments: of the node.
+    """
+    about = re.match(r"\w+(?=[=.:\[])", problem)
+    if not key:
+        return problem
+    return f"{key}.{problem}" if about and about[0] in {*arguments, FACTS} else f"{key}: {problem}"
 
 
 def plain(config: Any) -> Any:
@@ -65,18 +102,23 @@ def plain(config: Any) -> Any:
 def missing_or_unresolvable(config: DictConfig) -> list[str]:
     """Problems that keep the config from being resolved: `???` values and interpolations to nowhere."""
     try:
-        if missing := sorted(OmegaConf.missing_keys(config)):
+        if missing := sorted(key for key in OmegaConf.missing_keys(config) if not _follows_another(config, key)):
             return [f"{key} has no value; give one: {key}=..." for key in missing]
         OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     except OmegaConfBaseException as error:
         key, message = error.full_key or "config", str(error).splitlines()[0]
-        if absent := re.search(r"Interpolation key '(data\.\w+)' not found", message):
+        if absent := re.search(r"Interpolation key '(data\.[\w.]+)' not found", message):
             return [
                 f"{key}: needs {absent[1]}, which the chosen data do not have; choose other data, or another model or "
                 "model/network"
             ]
-        return [f"{key}: {message}"]
+        return [f"{key}: {message.removeprefix('UserError raised while resolving interpolation: ')}"]
     return []
+
+
+def _follows_another(config: DictConfig, key: str) -> bool:
+    parent, _, name = key.rpartition(".")
+    return OmegaConf.is_interpolation(OmegaConf.select(config, parent) if parent else config, name)
 
 
 def find_target(name: Any, key: str) -> Callable[..., Any] | str:
@@ -94,87 +136,45 @@ def find_target(name: Any, key: str) -> Callable[..., Any] | str:
     return found if callable(found) else f"{key}._target_={name}: is not a class or function"
 
 
-def target_problems(node: dict[str, Any], key: str, supplied: tuple[str, ...] = ()) -> list[str]:
-    """What is wrong with a resolved node that has a `_target_`: arguments, types, ranges, nested nodes.
+class Argument(NamedTuple):
+    """An argument of a constructor or function."""
 
-    Args:
-        node: the resolved node.
-        key: where it stands in the config, for the messages.
-        supplied: arguments that the program adds itself when it builds the node.
-    """
-    target = find_target(node["_target_"], key)
-    if isinstance(target, str):
-        return [target]
-    arguments = {k: v for k, v in node.items() if not re.fullmatch(r"_[a-z]+_", k)}
-    parameters = inspect.signature(target).parameters
-    takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
-    annotations = _annotations(target)
-    problems = []
-    for name, value in arguments.items():
-        if name not in parameters and not takes_any:
-            close = difflib.get_close_matches(name, parameters, 1)
-            hint = f"did you mean {key}.{close[0]}?" if close else f"it takes {', '.join(parameters)}"
-            problems.append(f"{key}.{name}: {_name(target)} has no argument '{name}'; {hint}")
-        elif nested := list(_nested_targets(value, f"{key}.{name}")):
-            problems += [problem for where, child in nested for problem in target_problems(child, where)]
-        elif name in annotations:
-            problems += [f"{key}.{name}={_shown(value)}: {what}" for what in _type_problems(annotations[name], value)]
-    if not node.get("_partial_"):
-        needed = [
-            p.name
-            for p in parameters.values()
-            if p.default is p.empty and p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)
-        ]
-        missing = [name for name in needed if name not in arguments and name not in supplied]
-        problems += [f"{key}.{name}: missing; {_name(target)} needs it" for name in missing]
-    if not problems and hasattr(target, "check"):
-        problems += list(target.check(**arguments))
-    return problems
-
-
-def _nested_targets(value: Any, key: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    if isinstance(value, dict):
-        if "_target_" in value:
-            yield key, value
-        else:
-            for name, child in value.items():
-                yield from _nested_targets(child, f"{key}.{name}")
-    elif isinstance(value, list):
-        for i, child in enumerate(value):
-            yield from _nested_targets(child, f"{key}[{i}]")
+    annotation: Any
+    """`inspect.Parameter.empty` if it cannot be known."""
+    is_needed: bool
 
 
 @cache
-def _annotations(target: Callable[..., Any]) -> dict[str, Any]:
+def signature(target: Callable[..., Any]) -> tuple[dict[str, Argument], bool]:
+    """The arguments that a class or function takes, those of a `TypedDict` too, and whether it takes any others."""
     function = target.__init__ if inspect.isclass(target) else target
     try:
-        return typing.get_type_hints(inspect.unwrap(function), include_extras=True)
+        hints = typing.get_type_hints(inspect.unwrap(function), include_extras=True)
     except (NameError, TypeError):  # names that exist for type checkers only
-        return {}
+        hints = {}
+    arguments: dict[str, Argument] = {}
+    takes_any = False
+    for name, parameter in inspect.signature(target).parameters.items():
+        hint = hints.get(name, parameter.empty)
+        if parameter.kind is parameter.VAR_KEYWORD:
+            if typing.get_origin(hint) is not typing.Unpack:
+                takes_any = True
+                continue
+            unpacked = typing.get_args(hint)[0]
+            fields = typing.get_type_hints(unpacked, include_extras=True)
+            arguments |= {name: Argument(fields[name], name in unpacked.__required_keys__) for name in fields}
+        elif parameter.kind is not parameter.VAR_POSITIONAL:
+            arguments[name] = Argument(hint, parameter.default is parameter.empty)
+    return arguments, takes_any
 
 
 @cache
-def _adapter(annotation: Any) -> TypeAdapter:
+def adapter(annotation: Any) -> TypeAdapter:
+    """Checks values against an annotation."""
     return TypeAdapter(annotation, config=ConfigDict(arbitrary_types_allowed=True, strict=True))
 
 
-def _type_problems(annotation: Any, value: Any) -> list[str]:
-    try:
-        adapter = _adapter(annotation)
-    except (PydanticUserError, TypeError):
-        return []  # an annotation that only a type checker understands
-    try:
-        adapter.validate_json(json.dumps(value))  # JSON, so that a YAML list counts as a tuple
-    except ValidationError as error:
-        messages = (e["msg"].replace("Input should be", "should be") for e in error.errors())
-        found = {message for message in messages if "instance" not in message}  # a config holds values, not instances
-        return [" or ".join(sorted(found)) or "has the wrong type"]
-    return []
-
-
-def _shown(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value)
-
-
-def _name(target: Callable[..., Any]) -> str:
-    return getattr(target, "__name__", str(target))
+def class_of(node: Mapping[str, Any], base: type[T]) -> type[T] | None:
+    """The class that a node names, if it is one of `base`."""
+    target = find_target(node.get("_target_"), "")
+    return target if isinstance(target, type) and issubclass(target, base) else None

@@ -9,23 +9,35 @@ from paperzoo.errors import UserError
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def atomically(path: Path) -> Iterator[Path]:
     """Gives a temporary path beside `path`; what was written there takes its place when the block ends well.
 
     Raises:
-        UserError: the disk is full or the folder is not writable; `path` is as it was.
+        OSError: it cannot be written; `path` is as it was.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
         temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """What `atomically` is, for files of a run.
+
+    Raises:
+        UserError: the disk is full or the folder is not writable; `path` is as it was.
+    """
+    try:
+        with atomically(path) as temporary:
+            yield temporary
     except OSError as error:
         raise UserError(
             f"{path}: cannot be written ({error.strerror or error}); make room or choose another folder"
         ) from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> Path:

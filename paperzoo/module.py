@@ -10,6 +10,9 @@ from jaxtyping import Int64
 from pytorch_lightning import LightningModule
 from torch import Tensor
 
+from paperzoo.batches import Names, Told
+from paperzoo.tally import Tally
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -23,12 +26,26 @@ class PaperModule(LightningModule):
     """A paper: its model, its loss, its metrics, its figures.
 
     A subclass declares which batches it `accepts` and which metric is its `objective`, implements Lightning's steps
-    with metrics named `<stage>/<quantity>`, and takes plain values from its config: it never sees the config itself.
-    Random numbers come from torch's global generators, which the data seeds for every batch (see `paperzoo.data.base`).
+    with metrics named `<stage>/<quantity>`, and takes plain values from its config: it never sees the config itself,
+    nor the DataModule: what it must know of the data comes with the batch, as an argument, or in `names`.
+
+    Means over an evaluation are added to `tally` in `validation_step` and `test_step`; beginning and logging it is the
+    base class' business (`begin_evaluation`, `report`). Random numbers come from torch's global generators, which the
+    data seed for every batch (see `paperzoo.datamodule`).
+
+    `training_step` returns the loss, or logs it as `train/...`, so that a NaN is seen at once. A module that steps
+    several optimisers itself (`automatic_optimization = False`) uses `descend` for each: a step of the run is a batch,
+    whatever their number.
+
+    Attributes:
+        names: what the numbers in the batches stand for; those of the training where the data say nothing.
+        tell: gives for each item of a batch what a reader would be told.
+        tally: the metrics of the evaluation under way, or of the last one.
     """
 
     accepts: ClassVar[tuple[type, ...]]
-    objective: ClassVar[str]
+    objective: ClassVar[str | None]
+    """The validation metric that chooses `best.ckpt`; None: there is none, and the last weights are kept."""
     objective_direction: ClassVar[Direction] = "min"
     predicts: ClassVar[tuple[type, ...]] = ()
     """Further batches that `mode=predict` takes."""
@@ -39,13 +56,40 @@ class PaperModule(LightningModule):
     published: Mapping[str, float] = MappingProxyType({})
     """The preset's published numbers by metric, for figures that show them beside the run's own."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.names = Names()
+        self.tell: Callable[[Any], list[Told]] = lambda batch: [Told()] * len(batch[0])
+        self.tally = Tally()
+
     @classmethod
     def check(cls, **arguments: Any) -> Iterator[str]:
         """Yields what is wrong with these constructor arguments that their types cannot say.
 
-        Each problem starts with the argument's config key: "model.levels=3: ...". Called before anything is built.
+        A problem starts with the argument: "levels=3: ..."; whoever asks puts its place in the config in front. Called
+        before anything is built.
         """
         return iter(())
+
+    @property
+    def learned_names(self) -> tuple[str, ...]:
+        """The fields of `Names` that the weights depend on: they are of no use on data where these differ."""
+        return ()
+
+    def optimizers(self, use_pl_optimizer: bool = True) -> Any:
+        """Lightning's optimisers; of several, the last one alone counts steps, so that a step is a batch."""
+        optimizers: Any = super().optimizers(use_pl_optimizer)
+        if isinstance(optimizers, list):
+            for optimizer in optimizers[:-1]:
+                optimizer._on_before_step = optimizer._on_after_step = _nothing
+        return optimizers
+
+    def descend(self, optimizer: Any, loss: Tensor) -> None:
+        """One step of one of several `optimizers()` along the gradient of `loss`."""
+        optimizer.zero_grad()
+        self.manual_backward(loss)
+        self.clip_gradients(optimizer, self.clip_norm, "norm")
+        optimizer.step()
 
     def configure_gradient_clipping(
         self, optimizer: Any, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
@@ -60,6 +104,35 @@ class PaperModule(LightningModule):
     def initial_batch_size(self) -> int:
         """How many training items `initialize` wants; 0 if there is nothing to initialise."""
         return 0
+
+    def begin_evaluation(self) -> None:
+        """Forgets what the last validation or test has gathered."""
+        self.tally = Tally()
+
+    def on_validation_epoch_start(self) -> None:
+        self.begin_evaluation()
+
+    def on_test_epoch_start(self) -> None:
+        self.begin_evaluation()
+
+    def on_validation_epoch_end(self) -> None:
+        self._log_report("val")
+
+    def on_test_epoch_end(self) -> None:
+        self._log_report("test")
+
+    def _log_report(self, stage: str) -> None:
+        report = self.report(stage, self.tally.means(self.trainer.strategy.reduce, self.device))
+        self.log_dict({f"{stage}/{name}": float(value) for name, value in report.items()})
+
+    def report(self, stage: str, means: dict[str, float]) -> dict[str, float]:
+        """The metrics of an evaluation, made of the means of the tally, without the stage in front.
+
+        Args:
+            stage: "val" or "test".
+            means: of each name of the tally, over the items of all processes.
+        """
+        return means
 
     def figures(self, batch: Any) -> "dict[str, Figure]":
         """The paper's figures by name, drawn with the current weights; `batch` is held-out data on its device."""
@@ -82,6 +155,10 @@ class PaperModule(LightningModule):
             folder: where to write.
         """
         return []
+
+
+def _nothing() -> None:
+    """What an optimiser does before and after a step that is not counted."""
 
 
 def scheduled(optimizer: torch.optim.Optimizer, scheduler: SchedulerFactory | None) -> Any:

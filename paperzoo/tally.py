@@ -1,11 +1,9 @@
 """Metrics that are means over items, of which not every one counts for every metric."""
 
-from collections import defaultdict
 from collections.abc import Callable
 from typing import Any
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 
@@ -13,13 +11,40 @@ class Tally:
     """Means over the items of an evaluation, whatever its batches and processes."""
 
     def __init__(self) -> None:
-        self.sums: dict[str, Float[Tensor, 2]] = defaultdict(lambda: torch.zeros(2))
+        self.sums: dict[str, Tensor] = {}
 
     def add(self, name: str, values: Tensor) -> None:
         """Adds one value for each item that counts; there may be none."""
-        self.sums[name] = self.sums[name] + torch.tensor([float(values.sum()), values.numel()])
+        self._add(name, float(values.sum()), values.numel())
+
+    def add_mean(self, name: str, mean: Tensor, items: int) -> None:
+        """Adds the mean of so many items."""
+        self._add(name, float(mean * items), items)
+
+    def _add(self, name: str, total: float, items: int) -> None:
+        self.sums[name] = self.sums.get(name, torch.zeros(2)) + torch.tensor([total, items])
 
     def means(self, reduce: Callable[..., Any], device: torch.device) -> dict[str, float]:
-        """The mean of each name that any item counted for; `reduce` is the strategy's."""
-        totals = {name: reduce(pair.to(device), reduce_op="sum") for name, pair in self.sums.items()}
-        return {name: float(total / count) for name, (total, count) in totals.items() if count > 0}
+        """The mean of each name that any item of any process counted for.
+
+        Processes may have seen different names: the sums are added by name.
+
+        Args:
+            reduce: the strategy's.
+            device: where the processes exchange tensors.
+        """
+        names = _of_all_processes(list(self.sums))
+        if not names:
+            return {}
+        here = torch.stack([self.sums.get(name, torch.zeros(2)) for name in names])
+        totals = reduce(here.to(device), reduce_op="sum")
+        return {name: float(total / count) for name, (total, count) in zip(names, totals, strict=True) if count > 0}
+
+
+def _of_all_processes(names: list[str]) -> list[str]:
+    """The names that any process knows, in the same order on all of them."""
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return names
+    known: list[Any] = [None] * torch.distributed.get_world_size()
+    torch.distributed.all_gather_object(known, names)
+    return sorted(set().union(*known))

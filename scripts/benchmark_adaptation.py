@@ -27,13 +27,13 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
-from paperzoo.adaptation import Schedule
 from paperzoo.batches import DomainImages
-from paperzoo.data.domains import Items, PairOrder, TrainingPairs
-from paperzoo.data.image_domains import FittedImages
+from paperzoo.data.domains.module import Items, PairOrder, TrainingPairs
+from paperzoo.data.images.fitting import FittedImages
 from paperzoo.nn.classifiers import MNISTNetwork
 from paperzoo.nn.gradient_reversal import reverse_gradient
-from paperzoo.papers.dann import DANNModule
+from paperzoo.papers.dann import DANNModule, DomainAdversary
+from paperzoo.tasks.adaptation import Schedule
 
 BATCH = 64
 COEFFICIENT = 0.5
@@ -119,8 +119,9 @@ def plain_steps(images: np.ndarray, labels: np.ndarray, files: list[Path]) -> Ca
 
 def our_steps(source: Items, target: Items, bf16: bool) -> Callable[[], float]:
     module = DANNModule(
-        adaptation="dann",
         network=MNISTNetwork((3, 28, 28), 10, batch_norm=False),
+        adversary=DomainAdversary,
+        adapts=True,
         schedule=Schedule(1, COEFFICIENT, None, 10, 0.75, 100_000),
         optimizer=partial(torch.optim.SGD, lr=0.01, momentum=0.9),
         pretrained_lr_factor=0.1,
@@ -131,7 +132,7 @@ def our_steps(source: Items, target: Items, bf16: bool) -> Callable[[], float]:
     module.log_dict = lambda *_, **__: None  # type: ignore[method-assign]
     optimizer = torch.optim.SGD(module.parameters(), 0.01, momentum=0.9)
     data: Any = SimpleNamespace(seed=0, trainer=None, reshuffles=True)
-    pairs = TrainingPairs(source, target.hide(), DomainImages)
+    pairs: Any = TrainingPairs(source, target.hide(), DomainImages)
     batches = forever(
         DataLoader(pairs, sampler=PairOrder(len(source), len(target), BATCH, None, data), batch_size=None)
     )
@@ -173,8 +174,8 @@ def main() -> None:
         for path, image in zip(files, colour, strict=True):
             Image.fromarray(image).save(path)
         label = torch.from_numpy(labels)
-        source = Items(FittedImages(torch.from_numpy(grey[:, None]), (3, 28, 28), "pad"), label)
-        target = Items(FittedImages(torch.from_numpy(np.moveaxis(colour, 3, 1).copy()), (3, 28, 28), "pad"), label)
+        source = Items.of(FittedImages(torch.from_numpy(grey[:, None]), (3, 28, 28), "pad"), label)
+        target = Items.of(FittedImages(torch.from_numpy(np.moveaxis(colour, 3, 1).copy()), (3, 28, 28), "pad"), label)
         contestants = plain_steps(grey, labels, files), our_steps(source, target, options.bf16)
         for step in contestants:
             seconds(step, 3)

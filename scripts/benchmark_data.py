@@ -33,9 +33,10 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
-from paperzoo.cnf import Formula
-from paperzoo.data.small_images import Cifar10
-from paperzoo.data.sr import BERNOULLI, GEOMETRIC, SOLVER, Pair, sr_pair
+from paperzoo.data.images.augmentation import RandomShift
+from paperzoo.data.images.small_images import Cifar10
+from paperzoo.data.logic.sr import BERNOULLI, GEOMETRIC, SOLVER, Pair, sr_pair
+from paperzoo.logic.cnf import Formula
 
 TRANSLATION = 0.1
 
@@ -91,13 +92,11 @@ def benchmark_cifar10(options: argparse.Namespace) -> None:
             seed=0,
             download=False,
             image_shape=(3, 32, 32),
-            num_classes=10,
             batch_size=options.batch_size,
             eval_batch_size=options.batch_size,
             workers=0,
             validation_images=0,
-            shift=TRANSLATION,
-            flip=False,
+            augment=[RandomShift(TRANSLATION)],
             device_resident=False,
         )
 
@@ -111,10 +110,9 @@ def benchmark_cifar10(options: argparse.Namespace) -> None:
             (Path(temporary) / "cifar10").mkdir()
             write_random_images(data)
         data.setup()
-        arrays = data.splits["train"].arrays
-        theirs = DataLoader(
-            PerImage(arrays["image"], arrays["label"]), options.batch_size, shuffle=True, drop_last=True
-        )
+        cache = data.chosen.cache(data.data_root)
+        images = PerImage(cache.open("train_images"), cache.open("train_labels"))
+        theirs = DataLoader(images, options.batch_size, shuffle=True, drop_last=True)
         compare(
             "torchvision",
             lambda: images_per_cpu_second((image for image, _ in theirs), options.seconds),

@@ -24,14 +24,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from paperzoo.batches import SatProblems
-from paperzoo.data.sat import Kind, TwinStream
+from paperzoo.data.logic.twins import Kind, TwinStream
 from paperzoo.nn.pairs import PairRelation
+from paperzoo.nn.perceptron import perceptron
 from paperzoo.papers.glow.flow import FlowStep, Level
 from paperzoo.papers.glow.layers import CouplingNet, ZeroConv
 from paperzoo.papers.neurosat.graph import Graph
 from paperzoo.papers.neurosat.layers import EPSILON, FORGET_BIAS, LayerNormLSTM, LstmState, Perceptron
 from paperzoo.papers.neurosat.network import NeuroSAT
-from paperzoo.papers.relation_network.network import perceptron
 
 
 class Contest(NamedTuple):
@@ -215,7 +215,7 @@ class PlainRelation(Relation):
 
 def relation(options: argparse.Namespace) -> Iterator[Contest]:
     """The relation of CLEVR's network: 64 cells of 26 features, a question of 128, four layers of 256."""
-    readout = perceptron([256, 256, 256], 0, 28).to(options.device)
+    readout = perceptron([256, 256, 256, 28], dropout=0).to(options.device)
     x = torch.randn(options.batch_size, 64, 26, device=options.device)
     code = torch.randn(options.batch_size, 128, device=options.device)
     relation = PairRelation(26, 128, (256, 256, 256, 256)).to(options.device)

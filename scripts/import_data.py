@@ -13,9 +13,9 @@ class ListNames(argparse.Action):
     """Prints the data sets, one a line."""
 
     def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
-        from paperzoo.data.importing import names
+        from paperzoo.data.prepared.importing import importable
 
-        print("\n".join(names()))
+        print("\n".join(sorted(importable())))
         parser.exit()
 
 
@@ -36,7 +36,7 @@ def main() -> int:
     )
     parser.add_argument("--list", action=ListNames, nargs=0, help="name all data sets and exit")
     arguments = parser.parse_args()
-    from paperzoo.data.importing import import_folder  # takes seconds to import, and the help does not need it
+    from paperzoo.data.prepared.importing import import_folder  # takes seconds to import, and the help does not need it
 
     try:
         prepared = import_folder(arguments.name, arguments.folder, arguments.data_root)

@@ -16,12 +16,13 @@ from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException
 from rich.progress import track
 
-from paperzoo import config as configs
 from paperzoo.cli import CONFIG_FOLDER
-from paperzoo.data.sat import UNKNOWN, Problem, SatData
-from paperzoo.dimacs import LABELS, write_dimacs
+from paperzoo.config import instantiate, plain
+from paperzoo.data.logic.sat import UNKNOWN, Problem, SatData
 from paperzoo.errors import UserError
 from paperzoo.files import write_text
+from paperzoo.logic.dimacs import LABELS, write_dimacs
+from paperzoo.runner.check import target_problems
 
 
 def problems(overrides: list[str]) -> list[Problem]:
@@ -32,12 +33,12 @@ def problems(overrides: list[str]) -> list[Problem]:
     """
     try:
         with initialize_config_dir(str(CONFIG_FOLDER)):
-            node = configs.plain(compose("train", overrides).data)
+            node = plain(compose("train", overrides).data)
     except HydraException as error:
         raise UserError(str(error)) from error
-    if found := configs.target_problems(node, "data"):
+    if found := target_problems(node, "data"):
         raise UserError(*found)
-    data = configs.instantiate(node)
+    data = instantiate(node, "data")
     if not isinstance(data, SatData):
         raise UserError(f"data: {type(data).__name__} makes no SAT problems; choose data=sr or data=unsat_cores")
     return data.problems("test")

@@ -18,7 +18,7 @@ from paperzoo.cli import CONFIG_FOLDER, complete_arguments
 ROOT = Path(__file__).parent.parent
 QUIET = ("trainer.enable_progress_bar=false", "trainer.enable_model_summary=false")
 
-# Sums depend on the number of threads, in the last bit. Here, because `paperzoo.run` reads it when it is imported.
+# Sums depend on the number of threads, in the last bit. Here, because `paperzoo.runner.build` reads it when imported.
 torch.set_num_threads(1)
 
 RunJob = Callable[..., Path]
@@ -28,7 +28,7 @@ CommandLine = Callable[..., subprocess.CompletedProcess[str]]
 @pytest.fixture
 def run_job(tmp_path: Path) -> Iterator[RunJob]:
     """Runs `python train.py ARGUMENTS` in this process; returns the run's folder. Errors come out as exceptions."""
-    from paperzoo.run import run
+    from paperzoo.runner.run import run
 
     jobs = 0
 
@@ -41,7 +41,7 @@ def run_job(tmp_path: Path) -> Iterator[RunJob]:
         folder.mkdir(exist_ok=True)
         GlobalHydra.instance().clear()
         with initialize_config_dir(str(CONFIG_FOLDER)):
-            overrides = [o for o in overrides if not o.startswith("hydra.")]
+            overrides = [o for o in overrides if not o.startswith("hydra.") or o.startswith("hydra.searchpath=")]
             config = compose("train", [*overrides, f"hydra.runtime.output_dir={folder}"], return_hydra_config=True)
         config.hydra.overrides.task = overrides
         HydraConfig.instance().set_config(config)

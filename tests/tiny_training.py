@@ -9,10 +9,12 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from paperzoo.batches import LabelledImages
-from paperzoo.checkpoints import AtomicCheckpointIO, Checkpoints, GracefulStop, StopOnNonFinite
-from paperzoo.data.base import BatchLoader, BatchOrder, PaperData
+from paperzoo.data.base.order import BatchLoader, BatchOrder
+from paperzoo.datamodule import PaperData
 from paperzoo.module import PaperModule
 from paperzoo.reporting.metrics_csv import MetricsBookmark, MetricsCsv
+from paperzoo.runner.checkpoints import AtomicCheckpointIO, Checkpoints
+from paperzoo.runner.watching import GracefulStop, StopOnNonFinite
 
 TRAINING_BATCHES = 6
 

@@ -8,21 +8,19 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Annotated, Any, ClassVar
 
 import torch
-import torchvision
 from annotated_types import Ge, Lt
 from jaxtyping import Float, UInt8
 from pydantic import PositiveInt
 from torch import Tensor, nn
 
 from paperzoo.errors import UserError
+from paperzoo.nn.torchvision_models import IMAGENET_MEAN, IMAGENET_STD, fetched
 
 Image = UInt8[Tensor, "batch channel height width"]
 Vector = Float[Tensor, "batch feature"]
 Logits = Float[Tensor, "batch class"]
 ImageShape = tuple[PositiveInt, PositiveInt, PositiveInt]
 Rate = Annotated[float | int, Ge(0), Lt(1)]
-
-IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 class Classifier(nn.Module):
@@ -297,7 +295,7 @@ class ImageNetNetwork(Classifier):
         discriminator_hidden: Sequence[PositiveInt],
         discriminator_dropout: Rate,
     ) -> None:
-        network, size = _BACKBONES[backbone](_fetched(backbone, weights))
+        network, size = _BACKBONES[backbone](fetched(backbone, weights))
         reduction = nn.Linear(size, bottleneck)
         classifier = nn.Linear(bottleneck, num_classes)
         for layer in (reduction, classifier):
@@ -316,7 +314,7 @@ class ImageNetNetwork(Classifier):
     @classmethod
     def check(cls, **arguments: Any) -> Iterator[str]:
         if arguments["backbone"] not in _BACKBONES:
-            yield f"model.network.backbone={arguments['backbone']}: should be one of {', '.join(_BACKBONES)}"
+            yield f"backbone={arguments['backbone']}: should be one of {', '.join(_BACKBONES)}"
 
     @property
     def pretrained(self) -> nn.Module:
@@ -324,22 +322,6 @@ class ImageNetNetwork(Classifier):
 
     def normalize(self, x: Image) -> Float[Tensor, "batch channel height width"]:
         return (x.to(self.mean.dtype) / 255 - self.mean) / self.std
-
-
-def _fetched(backbone: str, weights: str | None) -> nn.Module:
-    """A torchvision network with its weights, downloaded on the first use.
-
-    Raises:
-        UserError: there are no such weights, or they cannot be downloaded.
-    """
-    try:
-        return torchvision.models.get_model(backbone, weights=weights)
-    except (OSError, ValueError, KeyError) as error:
-        raise UserError(
-            f"model.network.weights={weights}: torchvision has or finds no such weights of {backbone} "
-            f"({next(iter(str(error).splitlines()), type(error).__name__)}); fetch them once with network, "
-            f"put them into the folder {torch.hub.get_dir()}/checkpoints, or set model.network.weights=null"
-        ) from error
 
 
 def _alexnet(network: Any) -> tuple[nn.Module, int]:
@@ -389,6 +371,6 @@ def _flat_size(extractor: nn.Module, image_shape: ImageShape) -> int:
         with torch.no_grad():
             return extractor.eval()(torch.zeros(1, *image_shape)).numel()
     except RuntimeError as error:
-        raise UserError(f"data.image_shape={list(image_shape)}: too small for this network") from error
+        raise UserError(f"image_shape={list(image_shape)}: too small for this network") from error
     finally:
         extractor.train()

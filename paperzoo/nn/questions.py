@@ -8,11 +8,13 @@ from jaxtyping import Float, Int64
 from pydantic import PositiveInt
 from torch import Tensor, nn
 
+from paperzoo.nn.encoder import Encoder
+
 Symbols = Int64[Tensor, "batch symbol"]
 Codes = Float[Tensor, "batch feature"]
 
 
-class WordLSTM(nn.Module):
+class WordLSTM(Encoder):
     """Word vectors and an LSTM over them; the code is the state after the last word, whatever padding follows.
 
     Rows without a word give zeros.
@@ -42,7 +44,7 @@ class WordLSTM(nn.Module):
         return codes.to(state.dtype).index_copy(0, reading, state[-1])
 
 
-class Bits(nn.Module):
+class Bits(Encoder):
     """A question that is a code already: its symbols as numbers.
 
     Args:
@@ -57,7 +59,7 @@ class Bits(nn.Module):
         return symbols.float()
 
 
-class OneHots(nn.Module):
+class OneHots(Encoder):
     """Symbols of a few values each, as one-hot vectors side by side.
 
     Args:

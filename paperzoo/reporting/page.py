@@ -13,53 +13,10 @@ from PIL import Image, UnidentifiedImageError
 from paperzoo.files import write_text
 from paperzoo.reporting.charts import Curve, chart
 from paperzoo.reporting.metrics_csv import FILE_NAME, read_metrics
-from paperzoo.reporting.results import Number, Summary, budget, difference, environment, git_commit, number
+from paperzoo.reporting.results import TEMPLATES, Number, budget, difference, number
+from paperzoo.reporting.summary import Summary, environment, git_commit
 
-STYLE = """
-:root { color-scheme: light dark; --ink: #1d2430; --dim: #5d6878; --paper: #ffffff; --card: #f5f6f8; --line: #dde1e7;
-  --accent: #2457c5; --good: #14743a; --bad: #a84b00; --grid: #e6e9ee;
-  --c0: #2457c5; --c1: #d5620a; --c2: #14804a; --c3: #8a3ab9; --c4: #b3273a; --c5: #4a7a8c; }
-@media (prefers-color-scheme: dark) {
-  :root { --ink: #e5e9f0; --dim: #9aa5b5; --paper: #14181f; --card: #1c222b; --line: #303947;
-    --accent: #8ab0ff; --good: #6fd39a; --bad: #ffab66; --grid: #29313d;
-    --c0: #7aa5ff; --c1: #ffa35c; --c2: #62d195; --c3: #cf98f0; --c4: #ff8596; --c5: #8fc3d6; } }
-* { box-sizing: border-box; }
-body { margin: 0 auto; padding: 2rem 1.2rem 4rem; max-width: 62rem; background: var(--paper); color: var(--ink);
-  font: 16px/1.55 system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", sans-serif; }
-h1 { font-size: 1.75rem; line-height: 1.2; margin: .2rem 0 .4rem; text-wrap: balance; }
-h2 { font-size: 1.15rem; margin: 2.6rem 0 .8rem; }
-p { margin: .4rem 0; } a { color: var(--accent); }
-.dim { color: var(--dim); } .kicker { color: var(--dim); font-size: .9rem; }
-.claim { font-size: 1.08rem; max-width: 46rem; }
-.badge { display: inline-block; padding: .05rem .55rem; border-radius: 1rem; font-size: .82rem;
-  border: 1px solid currentColor; }
-.finished, .better, .same { color: var(--good); } .stopped, .failed, .worse { color: var(--bad); }
-.scroll { overflow-x: auto; }
-table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
-th { text-align: left; font-weight: 600; color: var(--dim); font-size: .85rem; }
-th, td { padding: .5rem .75rem; border-bottom: 1px solid var(--line); vertical-align: baseline; }
-th:first-child, td:first-child { padding-left: 0; }
-.n { text-align: right; white-space: nowrap; } .big { font-size: 1.3rem; font-weight: 650; }
-code, pre { font: .86em/1.5 ui-monospace, SFMono-Regular, Menlo, Consolas, monospace; }
-pre { background: var(--card); border: 1px solid var(--line); border-radius: .5rem; padding: .8rem 1rem;
-  overflow-x: auto; }
-.facts { display: grid; grid-template-columns: repeat(auto-fit, minmax(8.5rem, 1fr)); gap: .7rem; margin: 1.4rem 0 0; }
-.facts div { background: var(--card); border: 1px solid var(--line); border-radius: .5rem; padding: .55rem .8rem; }
-.facts dt { color: var(--dim); font-size: .8rem; } .facts dd { margin: 0; font-weight: 600; overflow-wrap: anywhere; }
-.charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 25rem), 1fr)); gap: 1.2rem;
-  align-items: start; }
-.charts > :only-child, .charts > .wide { grid-column: 1 / -1; }
-figure { margin: 0; background: var(--card); border: 1px solid var(--line); border-radius: .6rem; padding: .8rem;
-  min-width: 0; }
-figcaption { font-size: .9rem; color: var(--dim); margin-top: .5rem; }
-figure h3 { font-size: .95rem; margin: 0 0 .4rem; }
-figure img { display: block; max-width: 100%; height: auto; margin: auto; background: #fff; border-radius: .3rem; }
-svg { display: block; width: 100%; height: auto; } svg text { font: 15px system-ui, sans-serif; fill: var(--dim); }
-.legend { display: flex; flex-wrap: wrap; gap: .15rem 1rem; font-size: .85rem; margin-top: .4rem; }
-.legend svg { display: inline-block; width: 1.6rem; height: .7rem; margin-right: .35rem; }
-details { border: 1px solid var(--line); border-radius: .5rem; padding: .5rem .9rem; margin: .6rem 0; }
-summary { cursor: pointer; font-weight: 600; } details pre { border: 0; background: none; padding: .4rem 0; margin: 0; }
-"""
+STYLE = (TEMPLATES / "style.css").read_text(encoding="utf-8")
 
 
 def write_report(folder: Path, summary: Summary) -> Path:

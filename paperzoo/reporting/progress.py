@@ -23,7 +23,7 @@ class PaperProgressBar(RichProgressBar):
     def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
         """What stands right of the bar."""
         shown: dict[str, Any] = {}
-        if isinstance(pl_module, PaperModule):
+        if isinstance(pl_module, PaperModule) and pl_module.objective is not None:
             quantity = pl_module.objective.partition("/")[2]
             names = (f"{stage}/{quantity}" for stage in ("train", "val"))
             logged = trainer.callback_metrics

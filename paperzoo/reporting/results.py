@@ -1,24 +1,17 @@
 """Published against measured: checked, compared, and rendered for the terminal, the README and `summary.json`."""
 
-import hashlib
-import json
 import math
-import platform
-import subprocess
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from functools import cache
-from importlib.metadata import PackageNotFoundError, version
+from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from rich.table import Table
 
-from paperzoo.files import write_text
-from paperzoo.runs import VOLATILE
-
 Number = float | int  # YAML has both
+
+TEMPLATES = Path(__file__).parent / "templates"  # of pages, with their style sheet
 
 DIRECTIONS = ("min", "max")
 UNMEASURED_ROWS = 3
@@ -26,7 +19,14 @@ TERMINAL_ROWS = 40  # a screen; a run may have hundreds of metrics
 NAME_WIDTH = 30  # leaves room for the numbers and a source in 80 columns
 PUBLISHED_KEYS = {"value", "source", "direction"}
 MEASURED_KEYS = {"metric", "value", "budget", "hardware", "hours", "commit", "note", "curve"}
-PACKAGES = ("paperzoo", "torch", "pytorch-lightning", "hydra-core", "numpy")
+AVERAGE_KEYS = {"over", "choose", "direction", "published"}
+
+
+class Objective(NamedTuple):
+    """The metric that says which run is best."""
+
+    metric: str
+    direction: Literal["min", "max"]
 
 
 @dataclass(frozen=True)
@@ -54,17 +54,61 @@ class Row:
         return "better" if (self.difference < 0) == (self.direction == "min") else "worse"
 
 
+def flat(published: Any) -> Any:
+    """The published table of a preset as a row for each metric; whatever is no table stays as it is.
+
+    A table says source and direction once, `{source, direction, values: {metric: value}}`; names that begin alike may
+    share their beginning: `test/solved_rounds: {16: 0.36, 32: 0.76}`.
+    """
+    if not isinstance(published, Mapping) or not isinstance(published.get("values"), Mapping):
+        return published
+    shared = {name: value for name, value in published.items() if name != "values"}
+    return {metric: {"value": value, **shared} for metric, value in _joined(published["values"])}
+
+
+def _joined(values: Mapping[Any, Any], beginning: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _joined(value, f"{beginning}{name}")
+        else:
+            yield f"{beginning}{name}", value
+
+
 def problems(published: Any, measured: Any) -> list[str]:
     """What is wrong with the `published` and `measured` of a config, plain or resolved; each names its key."""
-    return [*_published_problems(published), *_measured_problems(measured)]
+    return [*_published_problems(flat(published)), *_measured_problems(measured)]
 
 
-def _published_problems(published: Any) -> Iterator[str]:
+def average_problems(average: Any) -> list[str]:
+    """What is wrong with the `average` of a config, plain or resolved; each names its key.
+
+    It says which jobs of a multirun are one published number: the mean over the values of the keys `over`, and of the
+    jobs at each value only the best one by the metric `choose`, if there is one.
+    """
+    return [] if average is None else list(_average_problems(average))
+
+
+def _average_problems(average: Any) -> Iterator[str]:
+    if not isinstance(average, Mapping):
+        yield f"average={average!r}: should be {{over: [keys], choose: metric, direction}}, or null"
+        return
+    yield from _unknown("average", average, AVERAGE_KEYS)
+    over = average.get("over")
+    if not isinstance(over, Sequence) or isinstance(over, str) or not over or not all(map(_is_text, over)):
+        yield f"average.over={over!r}: should be a list of config keys, such as [seed]"
+    if average.get("choose") is not None:
+        yield from _metric_problems(f"average.choose={average['choose']!r}", average["choose"])
+        if average.get("direction") not in DIRECTIONS:
+            yield f"average.direction={average.get('direction')!r}: should say which is best to choose, min or max"
+    yield from _published_problems(average.get("published", {}), "average.published")
+
+
+def _published_problems(published: Any, where: str = "published") -> Iterator[str]:
     if not isinstance(published, Mapping):
-        yield f"published={published!r}: should be {{metric: {{value, source, direction}}}}"
+        yield f"{where}={published!r}: should be {{metric: {{value, source, direction}}}}"
         return
     for metric, entry in published.items():
-        key = f"published.{metric}"
+        key = f"{where}.{metric}"
         yield from _metric_problems(key, metric)
         if not isinstance(entry, Mapping):
             yield f"{key}={entry!r}: should be {{value, source, direction}}"
@@ -194,12 +238,13 @@ def budget(row: Mapping[str, Any]) -> str:
 
 
 def markdown_table(presets: Iterable[Preset]) -> str:
-    """The README's table: a line for each published metric and for each measured row, ordered by experiment.
+    """The results of a paper: a line for each published metric and for each measured row, ordered by experiment.
 
     Of a preset that publishes a whole grid, only the first metrics that nothing was measured for stand in the table.
     """
     lines = ["| experiment | metric | published (source) | measured | budget | commit |", "|---|---|---:|---:|---|---|"]
     for preset in sorted(presets, key=lambda p: p.name):
+        name = preset.name.rpartition("/")[2]
         metrics = dict.fromkeys([*preset.published, *(row["metric"] for row in preset.measured)])
         has_rows = {row["metric"] for row in preset.measured}
         left_out = [metric for metric in metrics if metric not in has_rows][UNMEASURED_ROWS:]
@@ -213,133 +258,12 @@ def markdown_table(presets: Iterable[Preset]) -> str:
                 measured = (
                     (number(row["value"]), _budget_and_note(row), f"`{row['commit']}`") if row else ("-", "-", "-")
                 )
-                cells = (f"`{preset.name}`", f"`{metric}`", published, *measured)
+                cells = (f"`{name}`", f"`{metric}`", published, *measured)
                 lines.append("| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |")
         if left_out:
-            lines.append(f"| `{preset.name}` | {len(left_out)} more in the preset | | - | - | - |")
+            lines.append(f"| `{name}` | {len(left_out)} more in the preset | | - | - | - |")
     return "\n".join(lines)
 
 
 def _budget_and_note(row: Mapping[str, Any]) -> str:
     return f"{budget(row)}; {row['note']}" if row.get("note") else budget(row)
-
-
-@dataclass(frozen=True)
-class Summary:
-    """A run in numbers: the content of `summary.json`.
-
-    Args:
-        name: what ran: the preset, or model/data.
-        status: how it ended.
-        command: the command line that does it again.
-        metrics: the final value of each metric.
-        rows: published against measured.
-        config: the resolved config, plain.
-        steps: optimizer steps taken.
-        epochs: epochs finished.
-        parameters: trainable parameters of the model.
-        hours: time spent in training and testing, all sessions of a resumed run together.
-        device: what it ran on, in words.
-        message: why it stopped or failed; empty when finished.
-    """
-
-    name: str
-    status: Literal["finished", "stopped", "failed"]
-    command: str
-    metrics: Mapping[str, Number]
-    rows: Sequence[Row]
-    config: Mapping[str, Any]
-    steps: int
-    epochs: int
-    parameters: int
-    hours: Number
-    device: str
-    message: str = ""
-
-    @property
-    def identity(self) -> str:
-        """Twelve hexadecimal digits that two runs share if they are the same experiment (see `paperzoo.runs`)."""
-        return identity(self.config)
-
-
-def identity(config: Any) -> str:
-    """A short name for everything in a resolved config that decides a run's numbers."""
-
-    def kept(value: Any, key: str) -> Any:
-        if not isinstance(value, Mapping):
-            return value
-        inner = {name: f"{key}.{name}" if key else str(name) for name in value}
-        return {name: kept(child, inner[name]) for name, child in value.items() if inner[name] not in VOLATILE}
-
-    text = json.dumps(kept(config, ""), sort_keys=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
-
-
-def environment() -> dict[str, str]:
-    """Versions of Python and of what decides a run's numbers."""
-    versions = {"python": platform.python_version(), "platform": platform.platform(terse=True)}
-    for package in PACKAGES:
-        try:
-            versions[package] = version(package)
-        except PackageNotFoundError:  # run from a source tree
-            versions[package] = "not installed"
-    if versions["paperzoo"] == "not installed":
-        from paperzoo import __version__
-
-        versions["paperzoo"] = __version__
-    return versions
-
-
-@cache
-def git_commit() -> str | None:
-    """The commit of the source tree when first asked, `-dirty` if files differ from it; None without a repository."""
-    source = Path(__file__).parent
-
-    def git(*arguments: str) -> str:
-        return subprocess.run(
-            ("git", "-C", source, *arguments), capture_output=True, text=True, check=True, timeout=10
-        ).stdout.strip()
-
-    try:
-        # an installed copy may lie in somebody else's repository
-        git("ls-files", "--error-unmatch", Path(__file__).name)
-        return git("rev-parse", "--short=12", "HEAD") + ("-dirty" if git("status", "--porcelain", "-uno") else "")
-    except (OSError, subprocess.SubprocessError):
-        return None
-
-
-def write_summary(folder: Path, summary: Summary) -> Path:
-    """Writes `summary.json`, whole or not at all; NaN and infinities become null, as JSON has none.
-
-    Raises:
-        UserError: the disk is full or the folder is not writable.
-    """
-    rows = [{**asdict(row), "difference": row.difference, "verdict": row.verdict} for row in summary.rows]
-    content = {
-        "name": summary.name,
-        "status": summary.status,
-        "message": summary.message,
-        "command": summary.command,
-        "metrics": dict(summary.metrics),
-        "comparison": rows,
-        "steps": summary.steps,
-        "epochs": summary.epochs,
-        "parameters": summary.parameters,
-        "hours": summary.hours,
-        "device": summary.device,
-        "commit": git_commit(),
-        "versions": environment(),
-        "identity": summary.identity,
-        "config": summary.config,
-    }
-    return write_text(folder / "summary.json", json.dumps(_finite(content), indent=2, allow_nan=False) + "\n")
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {str(key): _finite(child) for key, child in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(child) for child in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value if isinstance(value, str | int | float | bool | None) else str(value)

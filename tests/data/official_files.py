@@ -11,16 +11,16 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from paperzoo.data.cache import checksums
-from paperzoo.data.image_set import ImageSet
+from paperzoo.data.prepared.cache import checksums
+from paperzoo.data.prepared.file_set import FileSet
 
 
-def trusted(image_set: ImageSet, folder: Path) -> ImageSet:
+def trusted(file_set: FileSet, folder: Path) -> FileSet:
     sources = [
         replace(source, checksum=f"sha256:{checksums(folder / source.file, 'sha256')['sha256']}")
-        for source in image_set.sources
+        for source in file_set.sources
     ]
-    return replace(image_set, sources=tuple(sources))
+    return replace(file_set, sources=tuple(sources))
 
 
 def random_images(count: int, *shape: int, seed: int = 0) -> np.ndarray:
@@ -41,9 +41,9 @@ def write_idx(folder: Path, train: int = 20, test: int = 10) -> dict[str, np.nda
     for part, prefix, count in (("train", "train", train), ("test", "t10k", test)):
         images, labels = random_images(count, 28, 28, seed=count), np.arange(count, dtype=np.uint8) % 10
         header = np.array([2051, count, 28, 28], dtype=">u4").tobytes()
-        (folder / f"{prefix}-images-idx3-ubyte.gz").write_bytes(gzip.compress(header + images.tobytes()))
+        (folder / f"{prefix}-images-idx3-ubyte.gz").write_bytes(gzip.compress(header + images.tobytes(), mtime=0))
         header = np.array([2049, count], dtype=">u4").tobytes()
-        (folder / f"{prefix}-labels-idx1-ubyte.gz").write_bytes(gzip.compress(header + labels.tobytes()))
+        (folder / f"{prefix}-labels-idx1-ubyte.gz").write_bytes(gzip.compress(header + labels.tobytes(), mtime=0))
         written |= {f"{part}_images": images[:, None], f"{part}_labels": labels.astype(np.int64)}
     return written
 

@@ -7,8 +7,9 @@ import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 
-from paperzoo.config import find_target, plain, target_problems
-from paperzoo.data.images import ImageData
+from paperzoo.config import find_target, plain
+from paperzoo.data.images.module import ImageData
+from paperzoo.runner.check import target_problems
 from tests.conftest import ROOT
 
 CONFIGS = sorted(path.stem for path in (ROOT / "conf/data").glob("*.yaml"))
@@ -30,7 +31,7 @@ def image_configs() -> list[str]:
 def test_the_config_fits_its_class(name: str, data_root: Path) -> None:
     node = composed(name, data_root)
     problems = target_problems(node, "data")
-    needs = {"image_folder": ["data.path"], "celeba_hq": ["celeba_hq cannot be downloaded"]}.get(name, [])
+    needs = {"image_folder": ["data.path"], "celeba_hq": ["data: celeba_hq cannot be downloaded"]}.get(name, [])
     assert [problem for problem, start in zip(problems, needs, strict=True) if not problem.startswith(start)] == []
     data = find_target(node["_target_"], "data")
     assert isinstance(data, type)
@@ -45,13 +46,18 @@ def test_every_image_set_of_the_paper_on_glow_can_be_chosen() -> None:
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("data.shift=1.5", "data.shift=1.5"),
+        (
+            "data.augment=[{_target_:paperzoo.data.images.augmentation.RandomShift,fraction:1.5}]",
+            "data.augment[0].fraction=1.5",
+        ),
         ("data.batch_size=0", "data.batch_size=0"),
         ("data.workers=-1", "data.workers=-1"),
         ("data.validation_images=-1", "data.validation_images=-1"),
         ("data.device_resident=sometimes", "data.device_resident=sometimes"),
         ("data.image_shape=[8,8]", "data.image_shape=[8, 8]"),
-        ("data.flip=maybe", "data.flip=maybe"),
+        ("data.augment=flip", "data.augment=flip"),
+        ("data.facts.num_classes=9", "data.facts.num_classes=9"),
+        ("+data.facts.num_words=9", "data.facts.num_words"),
     ],
 )
 def test_values_out_of_range_are_problems(data_root: Path, override: str, message: str) -> None:

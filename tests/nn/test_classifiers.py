@@ -4,7 +4,6 @@ import pytest
 import torch
 from torch import nn
 
-from paperzoo.adaptation.adversary import discriminator
 from paperzoo.errors import UserError
 from paperzoo.nn.classifiers import (
     DTN,
@@ -16,6 +15,7 @@ from paperzoo.nn.classifiers import (
     ShallowNetwork,
     SVHNNetwork,
 )
+from paperzoo.tasks.adaptation.adversary import discriminator
 
 DROPOUT = (0.1, 0.25, 0.25, 0.5, 0.5, 0.5)
 NO_DROPOUT = (0, 0, 0, 0, 0, 0)
@@ -119,5 +119,5 @@ def test_the_mean_colour_of_the_source_is_subtracted() -> None:
 
 
 def test_an_image_that_is_too_small_is_named() -> None:
-    with pytest.raises(UserError, match=r"data.image_shape=\[3, 8, 8\]: too small"):
+    with pytest.raises(UserError, match=r"image_shape=\[3, 8, 8\]: too small"):
         MNISTNetwork((3, 8, 8), 10, batch_norm=False)

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from paperzoo.adaptation import Schedule
 from paperzoo.nn.gradient_reversal import reversal_ramp, reverse_gradient
+from paperzoo.tasks.adaptation import Schedule
 
 
 def test_what_goes_forward_is_the_same_bit_for_bit() -> None:

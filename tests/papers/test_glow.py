@@ -9,13 +9,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from paperzoo.batches import Images, LabelledImages
-from paperzoo.density import bits_per_dim, dequantize
 from paperzoo.nn.flow import ImageFlow
 from paperzoo.papers.glow import Adamax, Glow, GlowModule
 from paperzoo.papers.glow.flow import FlowStep, Level
 from paperzoo.papers.glow.layers import ActNorm, CouplingNet, ZeroConv, conv3x3
 from paperzoo.papers.glow.permutations import PERMUTATIONS, Conv1x1, Conv1x1LU, random_rotation
 from paperzoo.papers.glow.priors import SplitPrior, TopPrior
+from paperzoo.tasks.density import bits_per_dim, dequantize
 
 PERMUTATION_NAMES = list(PERMUTATIONS)
 COUPLING_NAMES = ["additive", "affine"]
@@ -542,13 +542,18 @@ def test_images_without_labels_have_the_density_of_the_even_mixture_of_the_class
 
 def test_image_that_cannot_be_squeezed_is_refused():
     [problem] = GlowModule.check(image_shape=[1, 28, 28], levels=3)
-    assert problem.startswith("model.levels=3: images of 28x28") and "from 1 to 2" in problem
+    assert problem.startswith("levels=3: images of 28x28") and "from 1 to 2" in problem
     assert not list(GlowModule.check(image_shape=[1, 32, 32], levels=3))
 
 
 def test_classes_without_labels_are_refused():
     [problem] = GlowModule.check(image_shape=[1, 8, 8], levels=1, class_conditional=True, num_classes=0)
-    assert problem.startswith("model.class_conditional=true")
+    assert problem.startswith("class_conditional=true")
+
+
+def test_weights_depend_on_the_classes_only_if_these_are_a_condition():
+    assert module().learned_names == ()
+    assert module(class_conditional=True, num_classes=3).learned_names == ("classes",)
 
 
 def test_module_initialises_its_flow_from_a_batch():

@@ -13,7 +13,7 @@ from sklearn.cluster import KMeans
 from torch import Tensor, nn
 
 from paperzoo.batches import SatProblems
-from paperzoo.cnf import Formula, union
+from paperzoo.logic.cnf import Formula, union
 from paperzoo.papers.neurosat import NeuroSAT, NeuroSATModule, attempts, layers
 from paperzoo.papers.neurosat.decoding import (
     Attempt,

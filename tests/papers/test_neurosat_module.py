@@ -13,17 +13,17 @@ import pytest
 import torch
 from torch import Tensor
 
-import paperzoo.run
+import paperzoo.runner.run
 from paperzoo.batches import SatProblems
-from paperzoo.checkpoints import RunStoppedError
-from paperzoo.cnf import Formula, union
-from paperzoo.data.sr import CORES, core_pair, sr_pair
-from paperzoo.dimacs import write_dimacs
+from paperzoo.data.logic.sr import CORES, core_pair, sr_pair
 from paperzoo.errors import UserError
-from paperzoo.job import Job
+from paperzoo.logic.cnf import Formula, union
+from paperzoo.logic.dimacs import write_dimacs
 from paperzoo.papers.neurosat import NeuroSATModule, attempts
 from paperzoo.papers.neurosat import figures as neurosat_figures
 from paperzoo.reporting.metrics_csv import read_metrics
+from paperzoo.runner.job import Job
+from paperzoo.runner.watching import RunStoppedError
 from tests.conftest import RunJob
 
 TINY = (
@@ -260,7 +260,7 @@ def settled(run_job: RunJob, monkeypatch: pytest.MonkeyPatch, *arguments: str) -
     """The settings that a `mode=test` job would run with."""
     jobs: list[Job] = []
     with monkeypatch.context() as watching:
-        watching.setattr(paperzoo.run, "test", jobs.append)
+        watching.setattr(paperzoo.runner.run, "test", lambda job, parts: jobs.append(job))
         run_job(*arguments)
     (job,) = jobs
     return job.settings
@@ -277,7 +277,7 @@ def test_an_evaluation_preset_brings_its_data_rounds_and_numbers_to_the_checkpoi
     assert settings["published"]["test/solved_n40_rounds32"]["value"] == 0.76
     graphs = settled(run_job, monkeypatch, "experiment=neurosat/graph_problems", f"checkpoint={trained}")
     assert (graphs["model"]["dimension"], graphs["model"]["rounds"]) == (16, 4)
-    assert graphs["data"]["_target_"] == "paperzoo.data.graph_sat.GraphSat"
+    assert graphs["data"]["_target_"] == "paperzoo.data.logic.graph_sat.GraphSat"
     assert graphs["published"].keys() == {"test/solved_rounds512"}
 
 
@@ -421,7 +421,7 @@ def test_a_planted_core_is_drawn_and_searched_for(run_job: RunJob) -> None:
 def test_a_mistake_is_one_sentence_before_anything_is_built(
     mistake: str, sentence: str, run_job: RunJob, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(paperzoo.run, "build", lambda job: pytest.fail("built"))
+    monkeypatch.setattr(paperzoo.runner.run, "build", lambda job: pytest.fail("built"))
     with pytest.raises(UserError) as error:
         run_job("model=neurosat", *([] if mistake.startswith("data=") else ["data=sr"]), mistake)
     (problem,) = error.value.problems

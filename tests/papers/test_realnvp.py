@@ -9,7 +9,6 @@ from sklearn.datasets import load_digits
 from torch import Tensor, nn
 
 from paperzoo.batches import Images
-from paperzoo.density import bits_per_dim, dequantize
 from paperzoo.nn.squeeze import squeeze
 from paperzoo.papers.realnvp import RealNVP, RealNVPModule
 from paperzoo.papers.realnvp.flow import factor_out, put_back
@@ -22,6 +21,7 @@ from paperzoo.papers.realnvp.layers import (
     checkerboard,
 )
 from paperzoo.papers.realnvp.networks import EPSILON, ResidualNetwork, ShiftAndLogScale, WeightNormConv2d
+from paperzoo.tasks.density import bits_per_dim, dequantize
 
 SHAPE = (2, 4, 4)
 
@@ -424,10 +424,10 @@ def test_module_predicts_and_draws() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"image_shape": (3, 30, 30), "scales": 3}, "model.scales=3: the image size 30x30 is not divisible by 2^2"),
-        ({"image_shape": (1, 8, 8), "scales": 4}, "model.scales=4: the image size 8x8 leaves a single row"),
-        ({"logit_range": (0.5, 0.2)}, "model.logit_range=[0.5, 0.2]: allowed is"),
-        ({"logit_range": (0.05, 1.2)}, "model.logit_range=[0.05, 1.2]: allowed is"),
+        ({"image_shape": (3, 30, 30), "scales": 3}, "scales=3: the image size 30x30 is not divisible by 2^2"),
+        ({"image_shape": (1, 8, 8), "scales": 4}, "scales=4: the image size 8x8 leaves a single row"),
+        ({"logit_range": (0.5, 0.2)}, "logit_range=[0.5, 0.2]: allowed is"),
+        ({"logit_range": (0.05, 1.2)}, "logit_range=[0.05, 1.2]: allowed is"),
     ],
 )
 def test_arguments_that_do_not_fit_are_named(arguments: dict[str, object], message: str) -> None:

@@ -4,7 +4,7 @@ import itertools
 import math
 from collections.abc import Callable
 from itertools import islice
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +14,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from paperzoo.batches import ObjectQuestions, StoryQuestions, Sudokus
+from paperzoo.batches import Names, ObjectQuestions, StoryQuestions, Sudokus
+from paperzoo.logic.sudoku import neighbours
+from paperzoo.module import PaperModule
+from paperzoo.nn.encoder import Encoder
 from paperzoo.nn.questions import OneHots
 from paperzoo.papers.recurrent_relation_network import (
     QuestionNetwork,
@@ -28,7 +31,6 @@ from paperzoo.papers.recurrent_relation_network.graphs import FactGraphs, Object
 from paperzoo.papers.recurrent_relation_network.module import NOT_SOLVED, digits
 from paperzoo.papers.recurrent_relation_network.network import Graph, LSTMUpdate, Messages, MLPUpdate
 from paperzoo.papers.relation_network import RelationNetwork
-from paperzoo.sudoku import neighbours
 
 WIDTH = 6
 HIDDEN = [7, 5]
@@ -138,7 +140,7 @@ def test_the_sudoku_network_has_the_parameters_of_the_released_code() -> None:
 
 def test_the_network_of_babi_has_the_parameters_of_the_released_code() -> None:
     second_biases = 2 * 4 * 32  # of PyTorch's two LSTMs
-    graph = FactGraphs(words=176, embedding=32, hidden=32, facts=20)  # and a row for padding: 177
+    graph = FactGraphs(words=176, embedding=32, hidden=32, most_facts=20)  # and a row for padding: 177
     network = QuestionNetwork(graph, 128, 3, "lstm", [128, 128], 0, 177, 5, False)
     assert count(network) == 441_681 + second_biases
 
@@ -260,7 +262,7 @@ def test_one_step_is_a_relation_network_that_leaves_out_pairs_of_an_object_with_
     close(own(batch)[0], relation_network.readout(relation(nodes).sum(1) - with_itself))
 
 
-class Encoded(nn.Module):
+class Encoded(Encoder):
     """Objects that are encoded already."""
 
     def __init__(self, size: int) -> None:
@@ -401,26 +403,11 @@ def test_a_prediction_is_the_first_board_that_keeps_all_rules_or_none() -> None:
     assert rows["steps"].tolist() == [2, 3, 4]  # type: ignore[union-attr]
 
 
-class OneBatch(pl.LightningDataModule):
-    """Held-out data of one batch, with questions of two kinds."""
-
-    kind_names = ("near", "far")
-    kind_groups: ClassVar[dict[str, tuple[str, ...]]] = {}
-
-    def __init__(self, batch: Any) -> None:
-        super().__init__()
-        items: Any = [batch]
-        self.loader: Any = DataLoader(items, batch_size=None)
-
-    def val_dataloader(self) -> Any:
-        return self.loader
-
-    test_dataloader = val_dataloader
-
-
-def evaluate(own: pl.LightningModule, batch: Any, stage: str) -> dict[str, float]:
+def evaluate(own: PaperModule, batch: Any, stage: str) -> dict[str, float]:
     trainer = pl.Trainer(accelerator="cpu", logger=False, enable_progress_bar=False, enable_model_summary=False)
-    [metrics] = (trainer.test if stage == "test" else trainer.validate)(own, datamodule=OneBatch(batch), verbose=False)
+    items: Any = [batch]
+    loader: Any = DataLoader(items, batch_size=None)
+    [metrics] = (trainer.test if stage == "test" else trainer.validate)(own, loader, verbose=False)
     return dict(metrics)
 
 
@@ -495,8 +482,11 @@ def test_questions_are_counted_by_kind_after_each_step() -> None:
     wrong = (batch.answer + 1) % 4
     network = Answers(torch.stack([batch.answer, wrong, torch.where(batch.kind == 0, batch.answer, wrong)]))
     own = RecurrentQuestionModule(network, torch.optim.Adam, 0, None, None)
+    own.names = Names(answers=("a", "b", "c", "d"), kinds=("near", "far"))
     assert evaluate(own, batch, "val")["val/accuracy"] == 0.5
     assert own.accuracy_by_step(2).tolist() == [[1, 0, 1], [1, 0, 0]]
+    axes = own.figures(batch)["steps"].axes[0]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["near", "far"]
 
 
 def test_the_step_figure_has_a_number_for_each_kind_and_step() -> None:

@@ -11,16 +11,19 @@ import yaml
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from paperzoo.adaptation import Schedule
-from paperzoo.adaptation.adversary import domain_loss
 from paperzoo.batches import HIDDEN, SOURCE, TARGET, PersonImages
 from paperzoo.cli import CONFIG_FOLDER
-from paperzoo.config import instantiate, target_problems
-from paperzoo.data.base import BatchLoader, BatchOrder, PaperData
+from paperzoo.config import instantiate
+from paperzoo.data.base.order import BatchLoader, BatchOrder
+from paperzoo.datamodule import PaperData
 from paperzoo.nn.gradient_reversal import reverse_gradient
 from paperzoo.papers.dann.reid import PersonNetwork, ReIdModule, Sightings, binomial_deviance, cumulative_match
+from paperzoo.runner.check import target_problems
+from paperzoo.tasks.adaptation import Schedule
+from paperzoo.tasks.adaptation.adversary import domain_loss
 
 CONFIG = yaml.safe_load((CONFIG_FOLDER / "model" / "reid.yaml").read_text())
+del CONFIG["defaults"]  # Hydra's
 
 
 def network(filters: int = 4, descriptor_size: int = 16, dropout: float | int = 0.5) -> PersonNetwork:

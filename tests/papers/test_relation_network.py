@@ -133,7 +133,7 @@ def test_dropout_is_in_the_readout_and_in_training_only() -> None:
 
 
 def test_clevr_network_has_484837_parameters_with_29_answers_and_83_words() -> None:
-    model = published("relation_network/clevr", "data.num_answers=29", "data.num_words=82")
+    model = published("relation_network/clevr", "data.facts.num_answers=29", "data.facts.num_words=82")
     assert parameters(model) == 484_837
 
 
@@ -215,7 +215,7 @@ def test_systems_are_counted_from_1() -> None:
 
 def test_outputs_that_do_not_fit_the_target_are_refused() -> None:
     problems = PhysicsModule.check(balls=10, target="systems", network={"answers": 100})
-    assert list(problems) == ["model.network.answers=100: model.target=systems of 10 balls needs 10"]
+    assert list(problems) == ["network.answers=100: target=systems of 10 balls needs 10"]
 
 
 def test_trajectories_are_the_objects() -> None:

@@ -20,6 +20,7 @@ from paperzoo.papers.relation_network.baselines import (
     StackedAttention,
 )
 from paperzoo.papers.relation_network.images import ConvFeatures
+from paperzoo.papers.relation_network.objects import ImageCells
 
 SHAPE = (3, 16, 16)
 
@@ -170,3 +171,15 @@ def test_conv4_features_are_frozen():
 def test_unknown_weights_are_named():
     with pytest.raises(UserError, match="NOPE"):
         ResNetFeatures(weights="NOPE")
+
+
+@pytest.mark.parametrize("network", [QuestionLSTM, ConvMLP, StackedAttention])
+def test_baselines_need_a_hidden_layer(network):
+    assert list(network.check(hidden=[], answers=3)) == ["hidden=[]: should have at least one layer"]
+    assert not list(network.check(hidden=[7], answers=3))
+
+
+@pytest.mark.parametrize("images", [ConvFeatures, ImageCells])
+def test_features_need_a_convolution(images):
+    assert list(images.check(channels=[])) == ["channels=[]: should have at least one convolution"]
+    assert not list(images.check(channels=[8]))

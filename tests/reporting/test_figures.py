@@ -6,10 +6,10 @@ import torch
 from matplotlib.figure import Figure
 from PIL import Image
 from pytorch_lightning.loggers import TensorBoardLogger
-from tiny_training import TinyData, TinyModel, tiny_trainer
 
 from paperzoo.batches import LabelledImages
 from paperzoo.reporting.figures import Figures
+from tests.tiny_training import TinyData, TinyModel, tiny_trainer
 
 
 class Painter(TinyModel):

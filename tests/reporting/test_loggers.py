@@ -6,13 +6,13 @@ import pytest
 import wandb
 from hydra import compose, initialize_config_dir
 from pytorch_lightning.loggers import TensorBoardLogger, WandbLogger
-from tiny_training import TinyData, tiny_model, tiny_trainer
 
 import paperzoo.cli  # noqa: F401 - its resolvers
 from paperzoo.reporting import wandb_run
 from paperzoo.reporting.figures import Figures
 from paperzoo.reporting.loggers import build_loggers, close_loggers
 from paperzoo.reporting.results import Row
+from tests.tiny_training import TinyData, tiny_model, tiny_trainer
 
 WANDB = {"_target_": "paperzoo.reporting.wandb_run.wandb_logger", "project": "paperzoo"}
 TENSORBOARD = {"_target_": "paperzoo.reporting.loggers.tensorboard_logger"}

@@ -1,9 +1,9 @@
 import math
 
 import pytest
-from tiny_training import TRAINING_BATCHES, TinyData, tiny_model, tiny_trainer
 
 from paperzoo.reporting.metrics_csv import MetricsCsv, read_metrics
+from tests.tiny_training import TRAINING_BATCHES, TinyData, tiny_model, tiny_trainer
 
 
 @pytest.fixture

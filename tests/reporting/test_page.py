@@ -10,7 +10,8 @@ from paperzoo.reporting.figures import to_png
 from paperzoo.reporting.images import image_grid
 from paperzoo.reporting.metrics_csv import MetricsCsv
 from paperzoo.reporting.page import duration, write_report
-from paperzoo.reporting.results import Summary, comparison
+from paperzoo.reporting.results import comparison
+from paperzoo.reporting.summary import Summary
 
 NASTY = '<script>alert("1")</script>'
 VOID = {"meta", "img", "path", "circle", "polyline"}
@@ -64,6 +65,7 @@ def summary(**changes) -> Summary:
         "parameters": 44_235_264,
         "hours": 0.5,
         "device": NASTY,
+        "identity": "0123456789ab",
         "message": NASTY,
     }
     return Summary(**{**values, **changes})

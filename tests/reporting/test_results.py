@@ -5,17 +5,9 @@ import pytest
 from rich.console import Console
 
 from paperzoo.errors import UserError
-from paperzoo.reporting.results import (
-    Preset,
-    Row,
-    Summary,
-    comparison,
-    identity,
-    markdown_table,
-    problems,
-    terminal_table,
-    write_summary,
-)
+from paperzoo.reporting.results import Preset, Row, comparison, flat, markdown_table, problems, terminal_table
+from paperzoo.reporting.summary import Summary, write_summary
+from paperzoo.runner.folder import identity
 
 PUBLISHED = {
     "test/bits_per_dim": {"value": 3.35, "source": "Table 2", "direction": "min"},
@@ -54,6 +46,7 @@ def summary(**changes) -> Summary:
         "parameters": 1234,
         "hours": 0.5,
         "device": "cpu",
+        "identity": "0123456789ab",
     }
     return Summary(**{**values, **changes})
 
@@ -160,13 +153,30 @@ def test_a_long_metric_can_be_read_whole_in_80_columns():
     assert not any("…" in line for line in lines)
 
 
+def test_a_published_table_says_source_and_direction_once():
+    table = {
+        "source": "Figure 5",
+        "direction": "max",
+        "values": {"test/accuracy": 0.9, "test/solved_rounds": {16: 0.36, 32: 0.76}},
+    }
+    assert flat(table) == {
+        "test/accuracy": {"value": 0.9, "source": "Figure 5", "direction": "max"},
+        "test/solved_rounds16": {"value": 0.36, "source": "Figure 5", "direction": "max"},
+        "test/solved_rounds32": {"value": 0.76, "source": "Figure 5", "direction": "max"},
+    }
+    assert flat(PUBLISHED) == PUBLISHED
+    assert problems(table, []) == []
+    (problem,) = problems({**table, "direction": "up"}, [])[:1]
+    assert problem.startswith("published.test/accuracy.direction='up'")
+
+
 def test_the_markdown_table_has_a_line_for_each_measurement_and_each_published_metric():
     lines = markdown_table([Preset("b/x", PUBLISHED, MEASURED), Preset("a/y_laptop", {}, MEASURED[:1])]).splitlines()
     assert lines[2:] == [
-        "| `a/y_laptop` | `test/bits_per_dim` | - | 3.5 | 2 h, 1 GPU | `abc1234` |",
-        "| `b/x` | `test/bits_per_dim` | 3.35 (Table 2) | 3.5 | 2 h, 1 GPU | `abc1234` |",
-        "| `b/x` | `test/bits_per_dim` | 3.35 (Table 2) | 3.4 | 30 h, 8 GPUs; a\\|b | `abc1234` |",
-        "| `b/x` | `test/accuracy` | 0.9 (section 5) | - | - | - |",
+        "| `y_laptop` | `test/bits_per_dim` | - | 3.5 | 2 h, 1 GPU | `abc1234` |",
+        "| `x` | `test/bits_per_dim` | 3.35 (Table 2) | 3.5 | 2 h, 1 GPU | `abc1234` |",
+        "| `x` | `test/bits_per_dim` | 3.35 (Table 2) | 3.4 | 30 h, 8 GPUs; a\\|b | `abc1234` |",
+        "| `x` | `test/accuracy` | 0.9 (section 5) | - | - | - |",
     ]
 
 

@@ -62,7 +62,7 @@ class RandomizedMultilinearMap(nn.Module):
 class FeatureAlone(nn.Module):
     """The features: DANN's choice, "DANN-f" of Figure 2a."""
 
-    def __init__(self, feature_size: int, num_classes: int) -> None:
+    def __init__(self, feature_size: int) -> None:
         super().__init__()
         self.size = feature_size
 
@@ -73,7 +73,7 @@ class FeatureAlone(nn.Module):
 class PredictionAlone(nn.Module):
     """The prediction: "DANN-g" of Figure 2a."""
 
-    def __init__(self, feature_size: int, num_classes: int) -> None:
+    def __init__(self, num_classes: int) -> None:
         super().__init__()
         self.size = num_classes
 
@@ -95,8 +95,8 @@ class Concatenation(nn.Module):
 JointMap = MultilinearMap | RandomizedMultilinearMap | FeatureAlone | PredictionAlone | Concatenation
 EXACT_MAPS: dict[Conditioning, Callable[[int, int], JointMap]] = {
     "multilinear": MultilinearMap,
-    "feature": FeatureAlone,
-    "prediction": PredictionAlone,
+    "feature": lambda feature_size, num_classes: FeatureAlone(feature_size),
+    "prediction": lambda feature_size, num_classes: PredictionAlone(num_classes),
     "concatenation": Concatenation,
 }
 

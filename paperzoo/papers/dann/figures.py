@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 from itertools import cycle
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int64
@@ -11,13 +12,25 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from paperzoo.adaptation.figures import SOURCE_COLOUR, TARGET_COLOUR, WIDTH, Points
+from paperzoo.reporting.style import (
+    BLUE,
+    GREEN,
+    SOURCE,
+    TARGET,
+    VERMILION,
+    WIDTH,
+    legend_beside,
+    open_axes,
+    picture_axes,
+)
+from paperzoo.tasks.adaptation.figures import Points
 
 Probability = Float[Tensor, " point"]
 
-MOONS = (("+", "#c8420a"), ("_", "#1f6fb4"))  # marks and colours of the labels 0 and 1, as in the released code
+MOONS = (("+", VERMILION), ("_", BLUE))  # marks and colours of the labels 0 and 1, as in the released code
 TAGGED = torch.tensor([[-2.4, -1.6], [-1.2, 0.4], [0.8, -0.5], [2.5, 1.5]])  # the released code's points A to D
 TAG_DISTANCE, TAG_TURN = 28, 0.6  # in points of 1/72 inch, and in radians
+VIOLET = "#7b5ea7"
 GRID = 200  # points a side on which probabilities are evaluated
 MARKED_RANKS = (1, 5, 10, 20)
 LINE_STYLES = ("-", (0, (6, 2)), (0, (1, 1.2)), (0, (5, 1.5, 1, 1.5)))
@@ -68,7 +81,7 @@ def moons_figure(
     for normal, offset in zip(weight, bias, strict=True):
         if (length := float(normal.square().sum())) > 0:
             x, y = (-offset * normal / length).tolist()
-            units.axline((x, y), (x - float(normal[1]), y + float(normal[0])), color="#7b5ea7", linewidth=1.1)
+            units.axline((x, y), (x - float(normal[1]), y + float(normal[0])), color=VIOLET, linewidth=1.1)
     for axes in (classes, domains, units):
         _moons(axes, source, label, target, class_names)
     code = _principal_components(torch.sigmoid(everything @ weight.T + bias))
@@ -106,7 +119,7 @@ def cmc_figure(curves: Mapping[str, Float[Tensor, " rank"]]) -> Figure:
     """
     figure = Figure(figsize=(WIDTH, 4.8), layout="constrained")
     axes = figure.subplots()
-    colours = (TARGET_COLOUR, SOURCE_COLOUR, "#00794f", "#7b5ea7", "#000000")
+    colours = (TARGET, SOURCE, GREEN, VIOLET, "black")
     for (name, rates), colour, style in zip(curves.items(), cycle(colours), cycle(LINE_STYLES), strict=False):
         rates = rates.detach().cpu()
         marked = [rank - 1 for rank in MARKED_RANKS if rank <= len(rates)]
@@ -125,10 +138,8 @@ def cmc_figure(curves: Mapping[str, Float[Tensor, " rank"]]) -> Figure:
     longest = max(map(len, curves.values()))
     axes.set_xticks([rank for rank in (1, 5, *range(10, longest + 1, 10)) if rank <= longest])
     axes.set(xlabel="rank", ylabel="probes matched (%)", xlim=(0, longest + 0.5), ylim=(-2, 102))
-    axes.grid(color="0.9")
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
-    figure.legend(loc="outside right upper", frameon=False, labelspacing=1.0, handlelength=3.5)
+    open_axes(axes)
+    legend_beside(figure, labelspacing=1.0, handlelength=3.5)
     figure.set_label(
         "Cumulative match characteristic: probes whose true match is among the first images of the gallery"
     )
@@ -140,8 +151,8 @@ def _frame(axes: Axes, points: Points) -> None:
     low, high = points.amin(0), points.amax(0)
     margin = 0.13 * (high - low).clamp(min=1e-3)
     (left, bottom), (right, top) = (low - margin).tolist(), (high + margin).tolist()
-    axes.set(xlim=(left, right), ylim=(bottom, top), xticks=[], yticks=[])
-    axes.spines[:].set_color("0.8")
+    axes.set(xlim=(left, right), ylim=(bottom, top))
+    picture_axes(axes)
 
 
 def _shade(axes: Axes, probability: Callable[[Points], Probability], colours: LinearSegmentedColormap) -> None:

@@ -1,16 +1,16 @@
 """Domain-adversarial training of neural networks (Ganin et al. 2016)."""
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from paperzoo.adaptation import AdaptationModule, NonNegative, OptimizerFactory, Schedule
-from paperzoo.adaptation.adversary import Adversary, DomainLogits, Features, Logits, discriminator
 from paperzoo.batches import SOURCE, TARGET
 from paperzoo.nn.classifiers import Classifier, ShallowNetwork
 from paperzoo.nn.gradient_reversal import reverse_gradient
 from paperzoo.papers.dann.figures import moons_figure
+from paperzoo.tasks.adaptation import AdaptationModule
+from paperzoo.tasks.adaptation.adversary import Adversary, DomainLogits, Features, Logits, discriminator
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -33,25 +33,7 @@ class DomainAdversary(Adversary):
 
 
 class DANNModule(AdaptationModule):
-    """DANN, and its baseline that is trained on the source alone.
-
-    Args:
-        adaptation: "dann", or "none", where the domain classifier watches without influence.
-        network: this and all others: see `AdaptationModule`.
-    """
-
-    def __init__(
-        self,
-        adaptation: Literal["none", "dann"],
-        network: Classifier,
-        schedule: Schedule,
-        optimizer: OptimizerFactory,
-        pretrained_lr_factor: NonNegative,
-        before: str | None,
-    ) -> None:
-        super().__init__(
-            network, DomainAdversary, adaptation != "none", schedule, optimizer, pretrained_lr_factor, before
-        )
+    """An `AdaptationModule` that also draws Figure 2, of a shallow network in the plane."""
 
     def figures(self, batch: Any) -> "dict[str, Figure]":
         drawn = super().figures(batch)
@@ -76,6 +58,6 @@ class DANNModule(AdaptationModule):
             hidden.bias,
             class_probability,
             domain_probability,
-            self.class_names,
+            self.names.classes or ("label 0", "label 1"),
             "DANN" if self.adapts else "trained on the source alone",
         )

@@ -16,13 +16,13 @@ from jaxtyping import Bool, Float, Int64, UInt8
 from pydantic import PositiveInt
 from torch import Tensor, nn
 
-from paperzoo.adaptation import Schedule
-from paperzoo.adaptation.adversary import discriminator, domain_loss, share_right
-from paperzoo.adaptation.figures import embedding_figure
 from paperzoo.batches import HIDDEN, SOURCE, TARGET, PersonImages
 from paperzoo.module import Direction, OptimizerFactory, PaperModule, Tested
 from paperzoo.nn.gradient_reversal import reverse_gradient
 from paperzoo.papers.dann import figures
+from paperzoo.tasks.adaptation import Schedule
+from paperzoo.tasks.adaptation.adversary import discriminator, domain_loss, share_right
+from paperzoo.tasks.adaptation.figures import embedding_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -85,7 +85,7 @@ class PersonNetwork(nn.Module):
         parts, part, height = arguments["parts"], arguments["part_height"], arguments["height"]
         if part > height or (height - part) % max(parts - 1, 1) or (parts == 1 and part < height):
             yield (
-                f"model.network.part_height={part}: {parts} parts of this height do not lie evenly "
+                f"part_height={part}: {parts} parts of this height do not lie evenly "
                 f"in images {height} pixels high; choose one for which (height - part_height) / (parts - 1) is whole"
             )
 
@@ -270,27 +270,24 @@ class ReIdModule(PaperModule):
         optimizer = self.optimizer(self.parameters())
         return self.schedule.annealed(optimizer, self.total_steps)
 
-    def on_validation_epoch_start(self) -> None:
+    def begin_evaluation(self) -> None:
+        super().begin_evaluation()
         self.sightings = Sightings()
-
-    on_test_epoch_start = on_validation_epoch_start
 
     def validation_step(self, batch: PersonImages, batch_idx: int) -> None:
         self.sightings.add(self.network.appearance(batch.image).float(), batch)
 
     test_step = validation_step
 
-    def on_validation_epoch_end(self) -> None:
-        self._log_matches("val")
-
-    def on_test_epoch_end(self) -> None:
-        self._log_matches("test")
-
-    def _log_matches(self, stage: str) -> None:
+    def report(self, stage: str, means: dict[str, float]) -> dict[str, float]:
         self.sightings.gather(self.trainer.world_size)
-        for domain, suffix in SUFFIXES.items():
-            if (cmc := self.sightings.cmc(domain)) is not None:
-                self.log_dict({f"{stage}/cmc_rank{rank}{suffix}": cmc[rank - 1] for rank in LOGGED_RANKS})
+        matches = {suffix: self.sightings.cmc(domain) for domain, suffix in SUFFIXES.items()}
+        return {
+            f"cmc_rank{rank}{suffix}": float(cmc[rank - 1])
+            for suffix, cmc in matches.items()
+            if cmc is not None
+            for rank in LOGGED_RANKS
+        }
 
     def predict_step(self, batch: PersonImages, batch_idx: int) -> dict[str, Tensor | list[str]]:
         return {"descriptor": self.network.appearance(batch.image)}

@@ -10,11 +10,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from paperzoo.batches import LabelledImages
-from paperzoo.density import Batch, DensityModule, bits_per_dim, dequantize
 from paperzoo.module import OptimizerFactory
 from paperzoo.nn.flow import Label, PerImage, standard_normal_log_prob
 from paperzoo.papers.glow.flow import CouplingName, Glow
 from paperzoo.papers.glow.permutations import PermutationName
+from paperzoo.tasks.density import Batch, DensityModule, bits_per_dim, dequantize
 
 COUPLING_DTYPES = {"float32": None, "bfloat16": torch.bfloat16}
 
@@ -98,10 +98,14 @@ class GlowModule(DensityModule):
         shape, levels = arguments.get("image_shape"), arguments.get("levels")
         if shape and levels and any(side % 2**levels for side in shape[1:]):
             most = min((side & -side).bit_length() - 1 for side in shape[1:])
-            choose = f"choose model.levels from 1 to {most}" if most else "pad or resize the images to even sides"
-            yield f"model.levels={levels}: images of {shape[1]}x{shape[2]} are not divisible by 2^{levels}; {choose}"
+            choose = f"choose from 1 to {most}" if most else "pad or resize the images to even sides"
+            yield f"levels={levels}: images of {shape[1]}x{shape[2]} are not divisible by 2^{levels}; {choose}"
         if arguments.get("class_conditional") and arguments.get("num_classes") == 0:
-            yield "model.class_conditional=true: the data has no classes; choose labelled data or set it to false"
+            yield "class_conditional=true: the data has no classes; choose labelled data or set it to false"
+
+    @property
+    def learned_names(self) -> tuple[str, ...]:
+        return ("classes",) if self.class_conditional else ()
 
     @property
     def initial_batch_size(self) -> int:

@@ -1,5 +1,5 @@
 """Multi-Adversarial Domain Adaptation (Pei et al. 2018)."""
 
-from paperzoo.papers.mada.module import ClasswiseAdversary, MADAModule
+from paperzoo.papers.mada.adversary import ClasswiseAdversary
 
-__all__ = ["ClasswiseAdversary", "MADAModule"]
+__all__ = ["ClasswiseAdversary"]

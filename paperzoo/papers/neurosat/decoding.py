@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from paperzoo.batches import SatProblems
-from paperzoo.cnf import split
+from paperzoo.logic.cnf import split
 from paperzoo.papers.neurosat.network import Literals, Logits, NeuroSAT, State, Votes
 
 Assignment = Bool[Tensor, " variable"]

@@ -3,14 +3,12 @@
 Literals are in the order of a batch of one problem: all variables, then their negations. Rounds count from 1.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from itertools import cycle
 from typing import Any
 
 import torch
 from jaxtyping import Bool, Float
-from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.colors import Normalize
@@ -19,16 +17,27 @@ from matplotlib.image import AxesImage
 from matplotlib.ticker import MaxNLocator, NullLocator, ScalarFormatter
 from torch import Tensor
 
+from paperzoo.reporting.style import (
+    BLUE,
+    GREY,
+    VERMILION,
+    WIDTH,
+    legend_below,
+    legend_beside,
+    open_axes,
+    ordered_colour,
+    panels,
+    picture_axes,
+)
+
 Number = float | int
 
-WIDTH = 9.0  # inches: 900 pixels at matplotlib's 100 dots per inch
 VOTE_COLOURS = "RdBu_r"
-MARKED, UNMARKED, GREY = "#c8420a", "#1f6fb4", "#8c8c8c"  # vermilion and blue: apart for every kind of colour vision
+MARKED, UNMARKED = VERMILION, BLUE
 MOST_NAMED_ROWS = 24
 MOST_NAMED_CORE_ROWS = 8  # of Knuth's R: four variables
 MOST_JOINED_VARIABLES = 60
 MOST_DOTTED_ROUNDS = 64
-MOST_COLUMNS = 4
 SCALED_SHARE = 0.97  # of the votes are within the colour scale
 MARKERS = "os^Dv<>P"
 OPEN_MARKERS: dict[str, Any] = {"linestyle": "none", "markersize": 9, "markerfacecolor": "none", "markeredgewidth": 1.5}
@@ -92,13 +101,8 @@ def embedding_figure(
     states = states.detach().cpu()
     count = states.shape[1] // 2
     is_true = None if assignment is None else torch.cat([assignment, ~assignment]).cpu()
-    columns = min(MOST_COLUMNS, len(rounds))
-    rows = math.ceil(len(rounds) / columns)
-    figure = Figure(figsize=(max(WIDTH / MOST_COLUMNS * columns, 6.5), 2.45 * rows + 0.9), layout="constrained")
-    panels = figure.subplots(rows, columns, squeeze=False).flatten()
-    for axes in panels[len(rounds) :]:
-        axes.set_axis_off()
-    for axes, state, shown in zip(panels, states, rounds, strict=False):
+    figure, shown_axes = panels(len(rounds), WIDTH / 4, 2.45, least_width=6.5, more_height=0.9)
+    for axes, state, shown in zip(shown_axes, states, rounds, strict=True):
         towards = torch.arange(2 * count) < count if is_true is None else is_true
         position, share = principal_components(state, towards)
         _scatter(axes, position, is_true, "true literals", "false literals")
@@ -106,10 +110,9 @@ def embedding_figure(
             pairs = torch.stack([position[:count], position[count:]], dim=1).numpy()
             axes.add_collection(LineCollection(list(pairs), colors=GREY, linewidths=0.5, alpha=0.35, zorder=0))
         axes.set_title(f"round {shown}", fontsize=10)
-        axes.set(xticks=[], yticks=[])
         axes.set_xlabel(_share(share), fontsize=8)
     if is_true is not None:
-        figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False)
+        legend_below(figure, shown_axes[0])
     found = "no satisfying assignment found" if is_true is None else "coloured by the assignment that was found"
     figure.suptitle(f"Embeddings of the {2 * count} literals, {found}", fontsize=11)
     figure.set_label(
@@ -142,7 +145,7 @@ def solved_figure(
     figure = Figure(figsize=(WIDTH, 5.0), layout="constrained")
     axes = figure.subplots()
     for index, (group, marker) in enumerate(zip(groups, cycle(MARKERS), strict=False)):
-        colour = colormaps["viridis"](0.88 * index / max(len(groups) - 1, 1))
+        colour = ordered_colour(index, len(groups))
         if group in curves:
             axes.plot(rounds, curves[group], color=colour, marker=marker, markersize=6, linewidth=2, label=group)
         if group in published:
@@ -157,10 +160,8 @@ def solved_figure(
         axes.set_xticks(rounds)
     axes.set(xlim=(rounds[0] / 1.2, rounds[-1] * 1.2), ylim=(-3, 103))
     axes.set(xlabel="rounds of message passing", ylabel="satisfiable problems solved (%)")
-    axes.grid(color="0.9")
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
-    figure.legend(loc="outside right upper", frameon=False)
+    open_axes(axes)
+    legend_beside(figure)
     figure.set_label(
         "Percentage of the satisfiable problems solved within a number of rounds, by group"
         + ("; open markers: the paper's values" if published else "")
@@ -205,9 +206,9 @@ def core_figure(
     scatter = right.subplots()
     position, share = principal_components(state.detach().cpu(), in_core)
     _scatter(scatter, position, in_core, "literals of the core", "other literals")
-    scatter.set(xticks=[], yticks=[], xlabel=_share(share))
+    scatter.set_xlabel(_share(share))
     scatter.set_title(f"embeddings after round {len(votes)}", fontsize=10)
-    right.legend(*scatter.get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False)
+    legend_below(right, scatter)
     figure.suptitle(f"{_status(votes, satisfiable)}, {int(in_core.sum())} literals in the planted core")
     figure.set_label(
         "Left: votes by round, literals of the planted core on top, and the mean vote of both kinds. "
@@ -281,7 +282,7 @@ def _mean_votes(axes: Axes, means: Mapping[str, tuple[Float[Tensor, " round"], s
     axes.axhline(0, color=GREY, linewidth=0.8, zorder=0)
     axes.set(xlabel="round", ylabel="mean vote")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10], min_n_ticks=1))
-    axes.spines[["top", "right"]].set_visible(False)
+    open_axes(axes, grid=None)
 
 
 def _scatter(
@@ -295,7 +296,7 @@ def _scatter(
         axes.scatter(*position[marked].T, color=MARKED, marker="D", label=yes, **style)
     axes.set_aspect("equal", adjustable="datalim")
     axes.set_box_aspect(1)
-    axes.spines[:].set_color("0.8")
+    picture_axes(axes)
 
 
 def _share(share: Float[Tensor, "2"]) -> str:

@@ -15,10 +15,10 @@ from jaxtyping import Bool
 from torch import Tensor
 
 from paperzoo.batches import SatProblems
-from paperzoo.cnf import split, union
-from paperzoo.dimacs import solution_text
 from paperzoo.errors import UserError
 from paperzoo.files import write_text
+from paperzoo.logic.cnf import split, union
+from paperzoo.logic.dimacs import solution_text
 from paperzoo.module import Direction, OptimizerFactory, PaperModule, SchedulerFactory, scheduled
 from paperzoo.papers.neurosat import figures
 from paperzoo.papers.neurosat.decoding import (
@@ -30,7 +30,6 @@ from paperzoo.papers.neurosat.decoding import (
     verified_assignments,
 )
 from paperzoo.papers.neurosat.network import NeuroSAT
-from paperzoo.tally import Tally
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -92,8 +91,6 @@ class NeuroSATModule(PaperModule):
         self.clip_norm = clip_norm
         self.optimizer = optimizer
         self.scheduler = scheduler
-        self.tally = Tally()
-        self.evaluated = 0
         self.solved_rounds: dict[str, list[Tensor]] = defaultdict(list)
         self.solutions: list[Bool[np.ndarray, " variable"] | None] = []
 
@@ -107,22 +104,15 @@ class NeuroSATModule(PaperModule):
     def configure_optimizers(self) -> Any:
         return scheduled(self.optimizer(self.parameters()), self.scheduler)
 
-    def on_validation_epoch_start(self) -> None:
-        self.tally, self.solved_rounds, self.evaluated = Tally(), defaultdict(list), 0
-
-    on_test_epoch_start = on_validation_epoch_start
+    def begin_evaluation(self) -> None:
+        super().begin_evaluation()
+        self.solved_rounds = defaultdict(list)
 
     def validation_step(self, problems: SatProblems, batch_idx: int) -> None:
         self._evaluate(problems, [self.rounds])
 
     def test_step(self, problems: SatProblems, batch_idx: int) -> None:
         self._evaluate(problems, self.test_rounds)
-
-    def on_validation_epoch_end(self) -> None:
-        self._log_tally("val")
-
-    def on_test_epoch_end(self) -> None:
-        self._log_tally("test")
 
     def _evaluate(self, problems: SatProblems, marks: Sequence[int]) -> None:
         for number, attempt in enumerate(islice(attempts(self.network, problems), marks[-1]), start=1):
@@ -139,15 +129,11 @@ class NeuroSATModule(PaperModule):
     def _check_labels(self, problems: SatProblems, attempt: Attempt) -> None:
         """Refuses labels that a checked assignment refutes."""
         wrong = (problems.satisfiable == 0) & (attempt.solved_round != UNSOLVED)
-        places = [self.evaluated + place for place in wrong.nonzero().flatten().tolist()]
-        self.evaluated += len(wrong)
-        if places:
-            names = self.trainer.datamodule.item_names() if self.trainer.testing else []  # type: ignore[attr-defined]
-            shown = (
-                ", ".join(names[place] for place in places) if self.trainer.world_size == 1 and names else "a problem"
-            )
+        if wrong.any():
+            told = self.tell(problems)
+            names = [told[place].question or "a problem" for place in wrong.nonzero().flatten().tolist()]
             raise UserError(
-                f"{shown}: labelled unsatisfiable, but an assignment that was checked satisfies it; "
+                f"{', '.join(names)}: labelled unsatisfiable, but an assignment that was checked satisfies it; "
                 f"mend the label (labels.csv, or sat=0 in the file name)"
             )
 
@@ -172,7 +158,7 @@ class NeuroSATModule(PaperModule):
 
     def _groups(self, problems: SatProblems) -> dict[str, Bool[Tensor, " problem"]]:
         """All problems, and those of each group that the test reports by itself."""
-        names = getattr(self.trainer.datamodule, "group_names", ()) if self.trainer.testing else ()  # type: ignore[attr-defined]
+        names = self.names.kinds if self.trainer.testing else ()
         groups = {name: problems.group == index for index, name in enumerate(names)} if len(names) > 1 else {}
         return {EVERYTHING: torch.ones_like(problems.group, dtype=torch.bool), **groups}
 
@@ -187,10 +173,6 @@ class NeuroSATModule(PaperModule):
         in_core = problems.in_core.view(2, -1).any(0).int()
         has_core = torch.zeros(count, dtype=torch.int, device=owner.device).index_add(0, owner, in_core) > 0
         return (errors == 0).any(0)[has_core & (problems.satisfiable == 0)]
-
-    def _log_tally(self, stage: str) -> None:
-        means = self.tally.means(self.trainer.strategy.reduce, self.device)
-        self.log_dict({f"{stage}/{name}": value for name, value in means.items()})
 
     def on_predict_start(self) -> None:
         self.solutions = []

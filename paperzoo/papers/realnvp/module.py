@@ -8,10 +8,10 @@ import torch
 from annotated_types import Ge, Gt, Interval, Le, Len, Lt
 from torch import Tensor
 
-from paperzoo.density import DensityModule
 from paperzoo.module import OptimizerFactory
 from paperzoo.papers.realnvp.flow import RealNVP
 from paperzoo.papers.realnvp.networks import WeightNormConv2d
+from paperzoo.tasks.density import DensityModule
 
 Positive = Annotated[int, Ge(1)]
 
@@ -73,16 +73,16 @@ class RealNVPModule(DensityModule):
             halving = 2 ** (scales - 1)
             if height % halving or width % halving:
                 yield (
-                    f"model.scales={scales}: the image size {height}x{width} is not divisible by 2^{scales - 1}; "
-                    f"choose model.scales between 1 and {_most_scales(height, width)}"
+                    f"scales={scales}: the image size {height}x{width} is not divisible by 2^{scales - 1}; "
+                    f"choose from 1 to {_most_scales(height, width)}"
                 )
             elif min(height, width) < 2 * halving:
                 yield (
-                    f"model.scales={scales}: the image size {height}x{width} leaves a single row or column at the last "
-                    f"scale; choose model.scales between 1 and {_most_scales(height, width)}"
+                    f"scales={scales}: the image size {height}x{width} leaves a single row or column at the last "
+                    f"scale; choose from 1 to {_most_scales(height, width)}"
                 )
         if logit_range is not None and not 0 < logit_range[0] < logit_range[1] <= 1:
-            yield f"model.logit_range={list(logit_range)}: allowed is 0 < low < high <= 1, as in [0.05, 1.0]"
+            yield f"logit_range={list(logit_range)}: allowed is 0 < low < high <= 1, as in [0.05, 1.0]"
 
     def training_loss(self, metrics: dict[str, Tensor]) -> Tensor:
         return metrics["bits_per_dim"] + self.gain_penalty * self._squared_gains() / self.nats_per_bit_per_dim

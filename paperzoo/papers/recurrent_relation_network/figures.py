@@ -5,17 +5,17 @@ from collections.abc import Mapping, Sequence
 
 import torch
 from jaxtyping import Float, Int64
-from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
-GIVEN, RIGHT, WRONG = "#1a1a1a", "#1f6fb4", "#c8420a"  # blue and vermilion: apart for every kind of colour vision
+from paperzoo.reporting.style import BLUE, VERMILION, WIDTH, open_axes, ordered_colour, panels
+
+GIVEN, RIGHT, WRONG = "#1a1a1a", BLUE, VERMILION
 GIVEN_CELL = "#e4e4e4"
 PANEL = 2.3  # inches
-MOST_COLUMNS = 4
 LOGARITHMIC_STEPS = 16  # from so many steps on
 
 
@@ -34,13 +34,8 @@ def board_figure(
         solution: digits, or 0 if nobody knows them; then no digit is wrong.
     """
     boards, givens, solution = boards.cpu(), givens.cpu(), solution.cpu()
-    columns = min(MOST_COLUMNS, len(steps))
-    rows = math.ceil(len(steps) / columns)
-    figure = Figure(figsize=(PANEL * columns, (PANEL + 0.35) * rows), layout="constrained")
-    panels = figure.subplots(rows, columns, squeeze=False).flatten()
-    for axes in panels[len(steps) :]:
-        axes.set_axis_off()
-    for axes, board, step in zip(panels, boards, steps, strict=False):
+    figure, shown = panels(len(steps), PANEL, PANEL + 0.35)
+    for axes, board, step in zip(shown, boards, steps, strict=True):
         wrong = (board != solution) & (solution != 0)
         _draw_board(axes, board, givens, wrong)
         axes.set_title(f"step {step}: {int(wrong.sum())} wrong" if solution.any() else f"step {step}", fontsize=10)
@@ -79,15 +74,15 @@ def solved_figure(curves: Mapping[int, Float[Tensor, " step"]]) -> Figure:
     Args:
         curves: for each number of givens the share of the puzzles that are solved after each step.
     """
-    figure = Figure(figsize=(9.0, 5.0), layout="constrained")
+    figure = Figure(figsize=(WIDTH, 5.0), layout="constrained")
     axes = figure.subplots()
     for place, (givens, shares) in enumerate(sorted(curves.items())):
-        colour = colormaps["viridis"](0.9 * place / max(len(curves) - 1, 1))
         steps = torch.arange(1, len(shares) + 1)
+        colour = ordered_colour(place, len(curves))
         axes.plot(steps, 100 * shares.cpu(), color=colour, marker=".", label=f"{givens}")
     _steps_axis(axes, len(next(iter(curves.values()))))
     axes.set(ylabel="puzzles solved (%)", ylim=(-3, 103))
-    axes.grid(alpha=0.3)
+    open_axes(axes)
     axes.legend(
         title="givens", frameon=False, ncols=math.ceil(len(curves) / 9), loc="center left", bbox_to_anchor=(1, 0.5)
     )

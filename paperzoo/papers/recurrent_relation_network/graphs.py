@@ -7,14 +7,15 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Bool
 from pydantic import NonNegativeInt, PositiveInt
-from torch import Tensor, nn
+from torch import Tensor
 
 from paperzoo.batches import ObjectQuestions, StoryQuestions
+from paperzoo.nn.encoder import Encoder
 from paperzoo.nn.questions import WordLSTM
-from paperzoo.papers.recurrent_relation_network.network import Graph
+from paperzoo.papers.recurrent_relation_network.network import Graph, GraphEncoder
 
 
-class FactGraphs(nn.Module):
+class FactGraphs(GraphEncoder):
     """Facts and the question, read by an LSTM each that share the word vectors; every edge knows the question.
 
     A fact is also told its place in the story, counted from a number that training draws for each question anew, so
@@ -24,16 +25,18 @@ class FactGraphs(nn.Module):
         words: size of the vocabulary.
         embedding: features of a word vector.
         hidden: units of each LSTM.
-        facts: most facts of a story.
+        most_facts: of a story.
     """
 
-    def __init__(self, words: PositiveInt, embedding: PositiveInt, hidden: PositiveInt, facts: PositiveInt) -> None:
+    def __init__(
+        self, words: PositiveInt, embedding: PositiveInt, hidden: PositiveInt, most_facts: PositiveInt
+    ) -> None:
         super().__init__()
         self.reader = WordLSTM(words, embedding, hidden)
         self.question = WordLSTM(words, embedding, hidden)
         self.question.embedding = self.reader.embedding
-        self.facts = facts
-        self.size = hidden + 2 * facts + hidden
+        self.most_facts = most_facts
+        self.size = hidden + 2 * most_facts + hidden
         self.edge_size = hidden
 
     def forward(self, batch: StoryQuestions) -> Graph:
@@ -42,14 +45,14 @@ class FactGraphs(nn.Module):
         question = self.question(batch.question)
         first = torch.zeros(items, 1, dtype=torch.int64, device=facts.device)
         if self.training:
-            first.random_(0, self.facts)
-        places = F.one_hot(first + torch.arange(number, device=facts.device), 2 * self.facts).to(facts.dtype)
+            first.random_(0, self.most_facts)
+        places = F.one_hot(first + torch.arange(number, device=facts.device), 2 * self.most_facts).to(facts.dtype)
         nodes = torch.cat([facts, places, question[:, None].expand(-1, number, -1)], dim=2)
         present = (batch.story != 0).any(2)
         return Graph(nodes, None, present[:, None], question[:, None, None], present)
 
 
-class ObjectGraphs(nn.Module):
+class ObjectGraphs(GraphEncoder):
     """Objects, each of which knows the question; none is its own neighbour.
 
     Args:
@@ -59,11 +62,11 @@ class ObjectGraphs(nn.Module):
             0: the objects have no place.
     """
 
-    def __init__(self, object_size: PositiveInt, question: nn.Module, coordinates: NonNegativeInt) -> None:
+    def __init__(self, object_size: PositiveInt, question: Encoder, coordinates: NonNegativeInt) -> None:
         super().__init__()
         self.question = question
         self.coordinates = coordinates
-        self.size = object_size + int(question.size)  # type: ignore[arg-type]
+        self.size = object_size + question.size
         self.edge_size = 1 if coordinates else 0
 
     def forward(self, batch: ObjectQuestions) -> Graph:

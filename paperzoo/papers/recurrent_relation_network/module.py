@@ -12,12 +12,11 @@ from pydantic import PositiveInt
 from torch import Tensor, nn
 
 from paperzoo.batches import Sudokus
+from paperzoo.logic.sudoku import format_puzzle, is_solved, neighbours
 from paperzoo.module import Direction, OptimizerFactory, PaperModule, SchedulerFactory, scheduled
 from paperzoo.papers.recurrent_relation_network import figures
 from paperzoo.papers.recurrent_relation_network.network import SudokuNetwork
-from paperzoo.question_answering import Logits, QuestionModule, Questions
-from paperzoo.sudoku import format_puzzle, is_solved, neighbours
-from paperzoo.tally import Tally
+from paperzoo.tasks.questions import Logits, QuestionModule, Questions
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -41,11 +40,9 @@ class RecurrentQuestionModule(QuestionModule):
         self.right: list[Bool[Tensor, "step question"]] = []
         self.kinds: list[Int64[Tensor, " question"]] = []
 
-    def on_validation_epoch_start(self) -> None:
-        super().on_validation_epoch_start()
+    def begin_evaluation(self) -> None:
+        super().begin_evaluation()
         self.right, self.kinds = [], []
-
-    on_test_epoch_start = on_validation_epoch_start
 
     def count(self, batch: Questions, logits: Logits) -> None:
         super().count(batch, logits)
@@ -56,8 +53,8 @@ class RecurrentQuestionModule(QuestionModule):
         """Adds the accuracy of each kind of questions after each step."""
         drawn = super().figures(batch)
         if self.right:
-            names = self.trainer.datamodule.kind_names  # type: ignore[attr-defined]
-            drawn["steps"] = figures.step_figure(self.accuracy_by_step(len(names)), names)
+            kinds = self.names.kinds or ("all",)
+            drawn["steps"] = figures.step_figure(self.accuracy_by_step(len(kinds)), kinds)
         return drawn
 
     def accuracy_by_step(self, kinds: PositiveInt) -> Float[Tensor, "kind step"]:
@@ -113,7 +110,6 @@ class SudokuModule(PaperModule):
         self.l2_weight = l2_weight
         self.clip_norm = clip_norm
         self.scheduler = scheduler
-        self.tally = Tally()
         self.solved: dict[int, list[Bool[Tensor, "step puzzle"]]] = defaultdict(list)
         """Of the puzzles of the test by givens: whether each step solved them."""
 
@@ -128,11 +124,9 @@ class SudokuModule(PaperModule):
     def configure_optimizers(self) -> Any:
         return scheduled(self.optimizer(self.parameters()), self.scheduler)
 
-    def on_validation_epoch_start(self) -> None:
-        self.tally = Tally()
-
-    def on_test_epoch_start(self) -> None:
-        self.tally, self.solved = Tally(), defaultdict(list)
+    def begin_evaluation(self) -> None:
+        super().begin_evaluation()
+        self.solved = defaultdict(list)
 
     def validation_step(self, puzzles: Sudokus, batch_idx: int) -> None:
         self._count(puzzles, self.network(puzzles.givens, self.steps)[-1])
@@ -142,7 +136,7 @@ class SudokuModule(PaperModule):
         self._count(puzzles, logits[-1])
         solved = torch.stack([is_solved(digits(step), puzzles.givens) for step in logits]).cpu()
         counts = (puzzles.givens != 0).sum(1).cpu()
-        for givens in range(puzzles.givens.shape[1] + 1):  # all of them, so that all processes reduce the same names
+        for givens in range(puzzles.givens.shape[1] + 1):  # metrics are in this order, whichever puzzles come first
             self.tally.add(f"solved_givens{givens}", solved[-1, counts == givens])
             self.solved[givens].append(solved[:, counts == givens])
 
@@ -152,16 +146,6 @@ class SudokuModule(PaperModule):
         self.tally.add("loss", F.cross_entropy(logits[known].mT, target, reduction="none"))
         self.tally.add("accuracy", digits(logits[known]) == target)
         self.tally.add("solved", is_solved(digits(logits), puzzles.givens))
-
-    def on_validation_epoch_end(self) -> None:
-        self._log_tally("val")
-
-    def on_test_epoch_end(self) -> None:
-        self._log_tally("test")
-
-    def _log_tally(self, stage: str) -> None:
-        means = self.tally.means(self.trainer.strategy.reduce, self.device)
-        self.log_dict({f"{stage}/{name}": value for name, value in means.items()})
 
     def predict_step(self, puzzles: Sudokus, batch_idx: int) -> dict[str, Tensor | list[str]]:
         """The first board that keeps all rules, and the step at which it was found; the last step if none does."""

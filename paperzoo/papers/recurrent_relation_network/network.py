@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from paperzoo.nn.classifiers import Rate
+from paperzoo.nn.encoder import Encoder
+from paperzoo.nn.perceptron import perceptron
 
 Nodes = Float[Tensor, "batch node feature"]
 State = tuple[Float[Tensor, "batch node unit"], ...]
@@ -25,12 +27,23 @@ class Graph(NamedTuple):
     """What is known of each node, x."""
     neighbours: Int64[Tensor, "node neighbour"] | None
     """Whom each node hears from, the same in every graph; None for complete graphs, in which that is all nodes."""
-    heard: Bool[Tensor, "batch #node neighbour"] | None
+    heard: Bool[Tensor, " batch #node neighbour"] | None
     """Whose messages count; None for all."""
-    edges: Float[Tensor, "batch #node #neighbour edge"] | None
+    edges: Float[Tensor, " batch #node #neighbour edge"] | None
     """What is known of each edge, e."""
     present: Bool[Tensor, "batch node"] | None
     """Which nodes are there; None for all."""
+
+
+class GraphEncoder(Encoder):
+    """Makes a `Graph` of each item of a batch.
+
+    Attributes:
+        size: features of a node.
+        edge_size: features of an edge; 0 where nothing is known of edges.
+    """
+
+    edge_size: int
 
 
 class Messages(nn.Module):
@@ -53,7 +66,7 @@ class Messages(nn.Module):
         self.layers = nn.ModuleList(nn.Linear(*shape) for shape in pairwise(hidden))
         self.last = nn.Linear(hidden[-1], dimension)
 
-    def told(self, edges: Tensor) -> Float[Tensor, "batch #node #neighbour unit"]:
+    def told(self, edges: Tensor) -> Float[Tensor, " batch #node #neighbour unit"]:
         """What the first layer makes of the edges, the same at every step."""
         return F.linear(edges, self.first.weight.split(self.sizes, dim=1)[2])
 
@@ -175,7 +188,7 @@ class QuestionNetwork(nn.Module):
 
     def __init__(
         self,
-        graph: nn.Module,
+        graph: GraphEncoder,
         dimension: PositiveInt,
         hidden_layers: PositiveInt,
         update: Literal["lstm", "mlp"],
@@ -188,14 +201,13 @@ class QuestionNetwork(nn.Module):
         super().__init__()
         self.graph = graph
         hidden = [dimension] * hidden_layers
-        self.encode = perceptron([int(graph.size), *hidden, dimension])  # type: ignore[arg-type]
+        self.encode = perceptron([graph.size, *hidden, dimension])
         self.relations = RecurrentRelationalNetwork(
-            Messages(dimension, int(graph.edge_size), hidden),  # type: ignore[arg-type]
+            Messages(dimension, graph.edge_size, hidden),
             (LSTMUpdate if update == "lstm" else MLPUpdate)(dimension, hidden),
             checkpointing,
         )
-        *layers, last = perceptron([dimension, *readout, answers])
-        self.readout = nn.Sequential(*layers, nn.Dropout(dropout), last)
+        self.readout = perceptron([dimension, *readout, answers], dropout=dropout)
         self.steps = steps
         initialize(self)
 
@@ -260,12 +272,6 @@ class SudokuNetwork(nn.Module):
         known = torch.cat([self.digit(givens), places.expand(len(givens), -1, -1)], dim=2)
         graph = Graph(self.encode(known), self.neighbours, None, None, None)
         return (self.decode(hidden) for hidden in self.relations(graph))
-
-
-def perceptron(sizes: Sequence[int]) -> nn.Sequential:
-    """Linear layers with a ReLU between each two."""
-    layers = [module for shape in pairwise(sizes) for module in (nn.Linear(*shape), nn.ReLU())]
-    return nn.Sequential(*layers[:-1])
 
 
 def initialize(network: nn.Module) -> None:

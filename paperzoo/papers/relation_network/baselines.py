@@ -3,20 +3,20 @@
 Sizes of the first four rows of Table 1 are those of Johnson et al. 2017 (facebookresearch/clevr-iep).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-import torchvision
 from jaxtyping import Float, UInt8
 from pydantic import PositiveInt
 from torch import Tensor, nn
 
 from paperzoo.batches import ImageQuestions
-from paperzoo.errors import UserError
-from paperzoo.nn.classifiers import IMAGENET_MEAN, IMAGENET_STD, ImageShape, Rate
-from paperzoo.papers.relation_network.network import perceptron
+from paperzoo.nn.classifiers import ImageShape, Rate
+from paperzoo.nn.encoder import Encoder
+from paperzoo.nn.perceptron import perceptron
+from paperzoo.nn.torchvision_models import IMAGENET_MEAN, IMAGENET_STD, fetched
 
 Features = Float[Tensor, "batch channel height width"]
 Cells = Float[Tensor, "batch cell feature"]
@@ -61,10 +61,14 @@ class QuestionLSTM(nn.Module):
         answers: logits.
     """
 
-    def __init__(self, question: nn.Module, hidden: Sequence[PositiveInt], dropout: Rate, answers: PositiveInt) -> None:
+    def __init__(self, question: Encoder, hidden: Sequence[PositiveInt], dropout: Rate, answers: PositiveInt) -> None:
         super().__init__()
         self.question = question
-        self.classifier = perceptron([int(question.size), *hidden], dropout, answers)  # type: ignore[arg-type]
+        self.classifier = perceptron([question.size, *hidden, answers], dropout=dropout)
+
+    @classmethod
+    def check(cls, **arguments: Any) -> Iterator[str]:
+        yield from _without_a_layer(**arguments)
 
     def forward(self, batch: Any) -> Logits:
         return self.classifier(self.question(batch.question))[None]
@@ -88,7 +92,7 @@ class ConvMLP(nn.Module):
         self,
         images: nn.Module,
         image_shape: ImageShape,
-        question: nn.Module,
+        question: Encoder,
         hidden: Sequence[PositiveInt],
         dropout: Rate,
         answers: PositiveInt,
@@ -96,8 +100,12 @@ class ConvMLP(nn.Module):
         super().__init__()
         self.images = images
         self.question = question
-        inputs = _feature_shape(images, image_shape).numel() + int(question.size)  # type: ignore[arg-type]
-        self.classifier = perceptron([inputs, *hidden], dropout, answers)
+        inputs = _feature_shape(images, image_shape).numel() + question.size
+        self.classifier = perceptron([inputs, *hidden, answers], dropout=dropout)
+
+    @classmethod
+    def check(cls, **arguments: Any) -> Iterator[str]:
+        yield from _without_a_layer(**arguments)
 
     def forward(self, batch: ImageQuestions) -> Logits:
         code = self.question(batch.question)
@@ -122,7 +130,7 @@ class StackedAttention(nn.Module):
         self,
         images: nn.Module,
         image_shape: ImageShape,
-        question: nn.Module,
+        question: Encoder,
         rounds: PositiveInt,
         attention: PositiveInt,
         hidden: Sequence[PositiveInt],
@@ -132,10 +140,14 @@ class StackedAttention(nn.Module):
         super().__init__()
         self.images = images
         self.question = question
-        size = int(question.size)  # type: ignore[arg-type]
+        size = question.size
         self.projection = nn.Linear(_feature_shape(images, image_shape)[0], size)
         self.rounds = nn.ModuleList(Attention(size, attention) for _ in range(rounds))
-        self.classifier = perceptron([size, *hidden], dropout, answers)
+        self.classifier = perceptron([size, *hidden, answers], dropout=dropout)
+
+    @classmethod
+    def check(cls, **arguments: Any) -> Iterator[str]:
+        yield from _without_a_layer(**arguments)
 
     def forward(self, batch: ImageQuestions) -> Logits:
         code = self.question(batch.question)
@@ -171,6 +183,9 @@ class ResNetFeatures(nn.Module):
 
     Args:
         weights: "DEFAULT", another name of torchvision's weights, or None for random ones.
+
+    Raises:
+        UserError: there are no such weights, or they cannot be downloaded.
     """
 
     mean: Tensor
@@ -178,14 +193,7 @@ class ResNetFeatures(nn.Module):
 
     def __init__(self, weights: str | None) -> None:
         super().__init__()
-        try:
-            network: Any = torchvision.models.get_model("resnet101", weights=weights)
-        except (OSError, ValueError, KeyError) as error:
-            raise UserError(
-                f"model.network: torchvision has or finds no weights '{weights}' of resnet101 "
-                f"({next(iter(str(error).splitlines()), type(error).__name__)}); fetch them once with network, "
-                f"put them into the folder {torch.hub.get_dir()}/checkpoints, or set the key `weights` to null"
-            ) from error
+        network: Any = fetched("resnet101", weights)
         stem = (network.conv1, network.bn1, network.relu, network.maxpool)
         self.network = nn.Sequential(*stem, network.layer1, network.layer2, network.layer3).requires_grad_(False)
         self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(3, 1, 1), persistent=False)
@@ -223,3 +231,8 @@ def _feature_shape(images: nn.Module, image_shape: ImageShape) -> torch.Size:
         shape = images.eval()(torch.zeros(1, *image_shape, dtype=torch.uint8)).shape[1:]
     images.train(training)
     return shape
+
+
+def _without_a_layer(hidden: Sequence[int], **others: Any) -> Iterator[str]:
+    if not hidden:
+        yield "hidden=[]: should have at least one layer"

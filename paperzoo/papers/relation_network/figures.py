@@ -8,9 +8,9 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from paperzoo.batches import PhysicalSystems
+from paperzoo.reporting.style import GREY, RIGHT, WRONG, picture_axes
 
 PANEL_INCHES = 2.6
-RIGHT, MISSED, WRONG = "#2a7f3f", "#b0b0b0", "#c8420a"
 
 
 def connections_figure(
@@ -38,7 +38,8 @@ def connections_figure(
         guess = "" if systems is None else f", inferred {int(systems[scene])}"
         count = int(batch.systems[scene])
         axes.set_title(f"{count} system{'s' * (count > 1)}{guess}", fontsize=9)
-        axes.set(xticks=[], yticks=[], aspect="equal")
+        axes.set_aspect("equal")
+        picture_axes(axes)
     return figure
 
 
@@ -46,7 +47,7 @@ def _draw_connections(axes: Axes, x: Tensor, y: Tensor, true: Tensor, inferred: 
     inferred = inferred | inferred.T
     for first, second in _pairs(true | inferred):
         found, there = bool(inferred[first, second]), bool(true[first, second])
-        colour = RIGHT if found and there else MISSED if there else WRONG
+        colour = RIGHT if found and there else GREY if there else WRONG
         ends = ([float(x[first]), float(x[second])], [float(y[first]), float(y[second])])
         axes.plot(*ends, color=colour, linewidth=1.6, linestyle="-" if there else "--", zorder=0)
 

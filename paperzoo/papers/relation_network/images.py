@@ -1,7 +1,8 @@
 """The convolutional network before a relation network, and before its baselines."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
+from typing import Any
 
 import torch
 from jaxtyping import Float, UInt8
@@ -26,6 +27,11 @@ class ConvFeatures(nn.Sequential):
             layers += [nn.Conv2d(fan_in, fan_out, 3, stride=2, padding=1), nn.ReLU(), nn.BatchNorm2d(fan_out)]
         super().__init__(*layers)
         self.to(memory_format=torch.channels_last)
+
+    @classmethod
+    def check(cls, **arguments: Any) -> Iterator[str]:
+        if not arguments["channels"]:
+            yield "channels=[]: should have at least one convolution"
 
     def forward(self, image: UInt8[Tensor, "batch _ _ _"]) -> Float[Tensor, "batch channel height width"]:
         return super().forward(image.contiguous(memory_format=torch.channels_last) / 255)

@@ -1,7 +1,6 @@
 """Relation networks (Santoro et al. 2017) and multi-layer relation networks (Jahrens & Martinetz 2018)."""
 
 from collections.abc import Iterator, Sequence
-from itertools import pairwise
 from typing import Any
 
 from jaxtyping import Float
@@ -9,7 +8,9 @@ from pydantic import PositiveInt
 from torch import Tensor, nn
 
 from paperzoo.nn.classifiers import Rate
+from paperzoo.nn.encoder import Encoder
 from paperzoo.nn.pairs import PairRelation
+from paperzoo.nn.perceptron import perceptron
 
 
 class RelationNetwork(nn.Module):
@@ -27,8 +28,8 @@ class RelationNetwork(nn.Module):
 
     def __init__(
         self,
-        objects: nn.Module,
-        question: nn.Module | None,
+        objects: Encoder,
+        question: Encoder | None,
         relations: Sequence[Sequence[PositiveInt]],
         readout: Sequence[PositiveInt],
         dropout: Rate,
@@ -38,21 +39,21 @@ class RelationNetwork(nn.Module):
         super().__init__()
         self.objects = objects
         self.question = question
-        code = 0 if question is None else int(question.size)  # type: ignore[arg-type]
-        sizes = [int(objects.size), *(widths[-1] for widths in relations)]  # type: ignore[arg-type]
+        code = 0 if question is None else question.size
+        sizes = [objects.size, *(widths[-1] for widths in relations)]
         self.relations = nn.ModuleList(
             PairRelation(size, code if depth == 0 else 0, widths, checkpointing)
             for depth, (size, widths) in enumerate(zip(sizes, relations, strict=False))
         )
-        self.readout = perceptron([sizes[-1], *readout], dropout, answers)
+        self.readout = perceptron([sizes[-1], *readout, answers], dropout=dropout)
 
     @classmethod
     def check(cls, **arguments: Any) -> Iterator[str]:
         for name in ("relations", "readout"):
             if not arguments[name]:
-                yield f"model.network.{name}=[]: should have at least one layer"
+                yield f"{name}=[]: should have at least one layer"
         if any(not widths for widths in arguments["relations"]):
-            yield "model.network.relations: each relation should have at least one layer"
+            yield "relations: each relation should have at least one layer"
 
     def forward(self, batch: Any) -> Float[Tensor, "1 batch answer"]:
         objects, present = self.objects(batch)
@@ -60,9 +61,3 @@ class RelationNetwork(nn.Module):
         for relation in self.relations:
             objects, code = relation(objects, present, code), None
         return self.readout(objects.sum(1))[None]
-
-
-def perceptron(sizes: Sequence[int], dropout: float | int, outputs: int) -> nn.Sequential:
-    """Linear layers with ReLU, dropout after the last hidden one, and a linear layer to the outputs."""
-    layers = [module for shape in pairwise(sizes) for module in (nn.Linear(*shape), nn.ReLU())]
-    return nn.Sequential(*layers, nn.Dropout(dropout), nn.Linear(sizes[-1], outputs))

@@ -3,21 +3,23 @@
 Each encoder gives the objects of a batch and which of them are there (None: all).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from pydantic import PositiveInt
-from torch import Tensor, nn
+from torch import Tensor
 
 from paperzoo.batches import ImageQuestions, ObjectQuestions, PhysicalSystems, StoryQuestions
+from paperzoo.nn.encoder import Encoder
 from paperzoo.nn.pairs import Objects, Present
 from paperzoo.nn.questions import WordLSTM
 from paperzoo.papers.relation_network.images import ConvFeatures
 
 
-class ImageCells(nn.Module):
+class ImageCells(Encoder):
     """The cells of a convolutional feature map, each with its coordinates (section 4).
 
     Row and column go from -1 to 1; the paper does not give their scale.
@@ -34,6 +36,10 @@ class ImageCells(nn.Module):
         self.features = ConvFeatures(channels, image_shape[0])
         self.size = channels[-1] + 2
 
+    @classmethod
+    def check(cls, **arguments: Any) -> Iterator[str]:
+        yield from ConvFeatures.check(**arguments)
+
     def forward(self, batch: ImageQuestions) -> tuple[Objects, Present | None]:
         features = self.features(batch.image)
         return torch.cat([features.flatten(2).mT, self._coordinates(features)], dim=2), None
@@ -44,7 +50,7 @@ class ImageCells(nn.Module):
         return torch.cartesian_prod(*axes).expand(batch, -1, 2)
 
 
-class TableRows(nn.Module):
+class TableRows(Encoder):
     """Rows of a table of objects, as they are.
 
     Args:
@@ -59,7 +65,7 @@ class TableRows(nn.Module):
         return batch.objects, batch.present
 
 
-class Sentences(nn.Module):
+class Sentences(Encoder):
     """The sentences of a story, read by one LSTM, each with its place in the story (section 3.3).
 
     The paper says "tagged with their relative position"; that this is a one-hot code of the place is uncertain.
@@ -84,7 +90,7 @@ class Sentences(nn.Module):
         return torch.cat([codes, place.expand(items, -1, -1)], dim=2), (batch.story != 0).any(2)
 
 
-class Trajectories(nn.Module):
+class Trajectories(Encoder):
     """Balls: where each was at every moment, and its colour (section 3.4).
 
     Args:

@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from paperzoo.batches import PhysicalSystems
 from paperzoo.module import Direction, OptimizerFactory, PaperModule
 from paperzoo.papers.relation_network.figures import connections_figure
-from paperzoo.tally import Tally
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -43,14 +42,13 @@ class PhysicsModule(PaperModule):
         self.target = target
         self.balls = balls
         self.optimizer = optimizer
-        self.tally = Tally()
 
     @classmethod
     def check(cls, **arguments: Any) -> Iterator[str]:
         balls, answers = arguments["balls"], arguments["network"].get("answers")
         wanted = balls**2 if arguments["target"] == "connections" else balls
         if answers != wanted:
-            yield f"model.network.answers={answers}: model.target={arguments['target']} of {balls} balls needs {wanted}"
+            yield f"network.answers={answers}: target={arguments['target']} of {balls} balls needs {wanted}"
 
     def logits(self, batch: PhysicalSystems) -> Tensor:
         """Of every ordered pair (batch, ball, ball), or of every number of systems (batch, number)."""
@@ -79,11 +77,6 @@ class PhysicsModule(PaperModule):
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return self.optimizer(self.parameters())
 
-    def on_validation_epoch_start(self) -> None:
-        self.tally = Tally()
-
-    on_test_epoch_start = on_validation_epoch_start
-
     def validation_step(self, batch: PhysicalSystems, batch_idx: int) -> None:
         logits = self.logits(batch)
         self.tally.add("loss", self.loss(logits, batch).expand(len(batch.systems)))
@@ -92,16 +85,6 @@ class PhysicsModule(PaperModule):
             self.tally.add("accuracy_pairs", ((logits > 0) == batch.connected).flatten())
 
     test_step = validation_step
-
-    def on_validation_epoch_end(self) -> None:
-        self._log_tally("val")
-
-    def on_test_epoch_end(self) -> None:
-        self._log_tally("test")
-
-    def _log_tally(self, stage: str) -> None:
-        means = self.tally.means(self.trainer.strategy.reduce, self.device)
-        self.log_dict({f"{stage}/{name}": value for name, value in means.items()})
 
     def predict_step(self, batch: PhysicalSystems, batch_idx: int) -> dict[str, Tensor | list[str]]:
         """The connected balls, counted from 1, as "1-4 2-7", or the number of systems."""

@@ -1,0 +1,1 @@
+"""Data sets and generators: a folder for each kind, a file for each family."""

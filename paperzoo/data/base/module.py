@@ -1,0 +1,152 @@
+"""The base of DataModules whose batches are gathered from items, or generated."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Literal, TypedDict
+
+import torch
+from pydantic import NonNegativeInt, PositiveInt
+
+from paperzoo.data.base.items import Deferred, DeferredBatch, ItemSet, Movable, Stream
+from paperzoo.data.base.order import BatchLoader, BatchOrder, RunOrder
+from paperzoo.datamodule import PaperData, stream_seed
+
+TRAIN, VAL, TEST, PREDICT = "train", "val", "test", "predict"
+
+# A set goes onto the accelerator by itself if it takes no more than this part of its memory.
+RESIDENT_FRACTION = 1 / 4
+
+Residency = Literal["auto"] | bool
+Augmentation = Callable[[Any], Any]
+"""Changes a whole training batch at random, on the device it is on, from torch's global generators."""
+
+
+class Loading(TypedDict):
+    """The arguments that all `ItemData` share, for their `**loading`; see there."""
+
+    seed: int
+    workers: NonNegativeInt
+    batch_size: PositiveInt
+    eval_batch_size: PositiveInt
+    device_resident: Residency
+
+
+class ItemData(PaperData):
+    """A DataModule of items; subclasses implement `load`, and `order` where it is not that of single items.
+
+    Args:
+        seed: names the random streams.
+        workers: processes that make batches; 0 makes them in the training process.
+        batch_size: training items in a batch, on each device.
+        eval_batch_size: items a batch in validation, test and prediction, on each device.
+        device_resident: keep all items on the accelerator; "auto" does so on CUDA if they fit a quarter of its memory.
+        augment: random changes of whole training batches, in this order.
+
+    Attributes:
+        parts: what `load` gave.
+    """
+
+    def __init__(
+        self,
+        seed: int,
+        workers: NonNegativeInt,
+        batch_size: PositiveInt,
+        eval_batch_size: PositiveInt,
+        device_resident: Residency,
+        augment: Sequence[Augmentation] = (),
+    ) -> None:
+        super().__init__(workers, seed)
+        self.batch_size = batch_size
+        self.eval_batch_size = eval_batch_size
+        self.device_resident = device_resident
+        self.augmentations = augment
+        self.parts: Mapping[str, ItemSet | Stream] = {}
+        self._resident: dict[tuple[int, torch.device], Any] = {}
+
+    def load(self) -> Mapping[str, ItemSet | Stream]:
+        """The sets that there are: "train", "val", unless nothing is held out, "test", and "predict", else "test".
+
+        Raises:
+            UserError: files are missing or damaged.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no load")
+
+    def setup(self, stage: str | None = None) -> None:
+        if not self.parts:
+            self.parts = self.load()
+
+    def order(self, part: str) -> RunOrder[Any]:
+        """In which order a part is gone through."""
+        items: Any = self.parts[part]
+        size = self.batch_size if part == TRAIN else self.eval_batch_size
+        return BatchOrder(len(items), size, self, shuffle=part == TRAIN)
+
+    def loader(self, part: str) -> BatchLoader:
+        """The batches of a part, in its order."""
+        items: Any = self.parts[part]
+        if self._is_resident():
+            return BatchLoader(Deferred(items), sampler=self.order(part), batch_size=None)
+        return BatchLoader(
+            items,
+            sampler=self.order(part),
+            batch_size=None,
+            num_workers=self.workers,
+            persistent_workers=self.workers > 0,
+            pin_memory=torch.cuda.is_available(),
+        )
+
+    def train_dataloader(self) -> BatchLoader:
+        return self.loader(TRAIN)
+
+    def val_dataloader(self) -> BatchLoader | list[BatchLoader]:
+        return self.loader(VAL) if VAL in self.parts else []
+
+    def test_dataloader(self) -> BatchLoader:
+        return self.loader(TEST)
+
+    def predict_dataloader(self) -> BatchLoader:
+        return self.loader(self._predicted)
+
+    @property
+    def _predicted(self) -> str:
+        return PREDICT if PREDICT in self.parts else TEST
+
+    def _is_resident(self) -> bool:
+        if not all(isinstance(items, Movable) for items in self.parts.values()):
+            return False
+        if self.device_resident != "auto":
+            return self.device_resident
+        device = self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
+        if device.type != "cuda":
+            return False
+        arrays = {id(array): array.nbytes for items in self.parts.values() for array in _arrays(items)}
+        return sum(arrays.values()) <= RESIDENT_FRACTION * torch.cuda.get_device_properties(device).total_memory
+
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
+        if not isinstance(batch, DeferredBatch):
+            return super().transfer_batch_to_device(batch, device, dataloader_idx)
+        place = (id(batch.items), device)
+        if place not in self._resident:
+            self._resident[place] = batch.items.to(device)
+        return self._resident[place][batch.index]
+
+    def augment(self, batch: Any) -> Any:
+        for change in self.augmentations:
+            batch = change(batch)
+        return batch
+
+    def initial_batch(self, size: int) -> Any:
+        """The first `size` training items in the order of epoch 0; of generated batches the first one, whole."""
+        self.setup("fit")
+        first = self.order(TRAIN).first(size)
+        with torch.random.fork_rng(devices=()):
+            torch.manual_seed(stream_seed(self.seed, "initial"))
+            return self.augment(self.parts[TRAIN][first])
+
+    def item_names(self) -> list[str]:
+        self.setup("predict")
+        items: Any = self.parts[self._predicted]
+        return [str(index) for index in range(len(items))]
+
+
+def _arrays(items: Any) -> Iterator[Any]:
+    yield from items.arrays

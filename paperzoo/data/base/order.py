@@ -1,0 +1,172 @@
+"""In which order a run goes through its data: a function of (seed, epoch, rank, position in the epoch) alone."""
+
+from collections.abc import Iterator
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from jaxtyping import Int64
+from pytorch_lightning import Callback, LightningModule, Trainer
+from torch import Tensor
+from torch.utils.data import DataLoader, Sampler
+
+from paperzoo.datamodule import PaperData, epochs_of, stream_seed
+from paperzoo.errors import UserError
+
+Item = TypeVar("Item", covariant=True)
+
+
+class RunOrder(Sampler[Item]):
+    """Base of samplers that know the place of a run: a resumed epoch starts at the batch that was next.
+
+    Args:
+        data: the DataModule, asked for seed, rank and place in the run; without a trainer it is at the start.
+    """
+
+    def __init__(self, data: PaperData) -> None:
+        self.data = data
+
+    def first(self, size: int) -> Item:
+        """The index of the first `size` items of epoch 0, whatever the place of the run and the number of ranks."""
+        raise NotImplementedError(f"{type(self).__name__} has no first")
+
+    @property
+    def _ranks(self) -> tuple[int, int]:
+        trainer = self.data.trainer
+        return (trainer.global_rank, trainer.world_size) if trainer else (0, 1)
+
+    def _next_in_run(self) -> tuple[int, int]:
+        """(epoch, position) of the batch that is trained on next.
+
+        Lightning makes the iterator of a resumed epoch before it brings its own counters up to date, so this reads the
+        counters as they were saved: in the middle of an epoch, or after its last batch, which may or may not have been
+        counted as an epoch yet.
+        """
+        if self.data.trainer is None:
+            return 0, 0
+        epochs = epochs_of(self.data.trainer.fit_loop)
+        batches: Any = self.data.trainer.fit_loop.epoch_loop.batch_progress
+        epoch, position = (
+            (epochs.started, 0) if batches.is_last_batch else (epochs.processed, batches.current.processed)
+        )
+        return epoch if self.data.reshuffles else 0, position
+
+
+class BatchOrder(RunOrder[Tensor]):
+    """Yields the indices of one batch after the other: int64 tensors of at most `batch_size`.
+
+    Training order is a permutation drawn from (seed, epoch), cut to whole batches and dealt to the ranks in turn;
+    evaluation order is 0, 1, 2, ... with nothing dropped and nothing repeated. A single process may train on a set that
+    is smaller than one batch.
+
+    Args:
+        size: items in the set.
+        batch_size: items a batch, on each rank.
+        data: the DataModule.
+        shuffle: training order instead of evaluation order.
+    """
+
+    def __init__(self, size: int, batch_size: int, data: PaperData, *, shuffle: bool) -> None:
+        super().__init__(data)
+        self.size, self.batch_size, self.shuffle = size, batch_size, shuffle
+
+    def __len__(self) -> int:
+        rank, world = self._ranks
+        if not self.shuffle:
+            return len(range(rank * self.batch_size, self.size, self.batch_size * world))
+        if world == 1:
+            return max(min(self.size, 1), self.size // self.batch_size)
+        if self.size < self.batch_size * world:
+            raise UserError(
+                f"data.batch_size={self.batch_size}: {self.size} training items do not fill a batch on each of "
+                f"{world} devices; choose at most {self.size // world}, or fewer devices"
+            )
+        return self.size // (self.batch_size * world)
+
+    def order(self, epoch: int) -> Int64[Tensor, " size"]:
+        """The permutation of the whole set for `epoch`, the same on every rank."""
+        generator = torch.Generator().manual_seed(stream_seed(self.data.seed, "order", epoch))
+        return torch.randperm(self.size, generator=generator)
+
+    def first(self, size: int) -> Tensor:
+        return self.order(0)[:size]
+
+    def __iter__(self) -> Iterator[Tensor]:
+        rank, world = self._ranks
+        if not self.shuffle:
+            return iter(torch.arange(self.size).split(self.batch_size)[rank::world])
+        epoch, position = self._next_in_run()
+        batches = self.order(epoch).split(self.batch_size)[rank::world][: len(self)]
+        return iter(batches[position:])
+
+
+class StreamOrder(RunOrder[int]):
+    """Yields the number of one generated training batch after the other: no number twice, in no epoch, on no rank.
+
+    A generator makes the batch from (seed, number), so that there is no end of fresh ones.
+
+    Args:
+        batches: batches that count as an epoch, on each rank.
+        data: the DataModule.
+    """
+
+    def __init__(self, batches: int, data: PaperData) -> None:
+        super().__init__(data)
+        self.batches = batches
+
+    def __len__(self) -> int:
+        return self.batches
+
+    def first(self, size: int) -> int:
+        return 0
+
+    def __iter__(self) -> Iterator[int]:
+        rank, world = self._ranks
+        epoch, position = self._next_in_run()
+        return iter(range((epoch * self.batches + position) * world + rank, (epoch + 1) * self.batches * world, world))
+
+
+class RepeatFirstEpoch(Callback):
+    """Trains on the batches of the first epoch in every epoch; if these are few, a right model overfits them."""
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        data: Any = trainer.datamodule  # type: ignore[attr-defined]
+        if isinstance(data, PaperData):
+            data.reshuffles = False
+
+
+class BatchLoader(DataLoader[Any]):
+    """A DataLoader of whole batches in a `RunOrder`. Lightning takes it for one that can resume, and it can.
+
+    There is no state to save: `RunOrder` reads its place from the counters of the run.
+    """
+
+    def state_dict(self) -> dict[str, Any]:
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Called when training resumes, before the loops look at their counters.
+
+        If the checkpoint was saved after an epoch, Lightning would go through that epoch once more without a batch
+        (with `max_steps`, or if it was saved in `on_train_epoch_start`), and so skip the order and the noise of one.
+        """
+        trainer = self.sampler.data.trainer if isinstance(self.sampler, RunOrder) else None
+        if trainer is None:
+            return
+        batches, epochs = trainer.fit_loop.epoch_loop.batch_progress, trainer.fit_loop.epoch_progress
+        if batches.is_last_batch and epochs_of(trainer.fit_loop).started == epochs_of(trainer.fit_loop).processed:
+            batches.reset_on_run()
+            if epochs.current.completed < epochs_of(trainer.fit_loop).processed:
+                epochs.increment_completed()
+
+
+def fixed_permutation(size: int) -> Int64[np.ndarray, " size"]:
+    """A permutation of 0 ... size-1 that is the same in every run, whatever its seed."""
+    generator = torch.Generator().manual_seed(stream_seed("fixed split", size))
+    return torch.randperm(size, generator=generator).numpy()
+
+
+def hold_out(size: int, held: int) -> tuple[Int64[np.ndarray, " kept"], Int64[np.ndarray, " held"]]:
+    """(kept, held out) rows of a set of `size`: disjoint, sorted, the same in every run."""
+    order = fixed_permutation(size)
+    return np.sort(order[held:]), np.sort(order[:held])

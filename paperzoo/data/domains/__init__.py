@@ -1,0 +1,1 @@
+"""Pairs of a labelled source and an unlabelled target."""

@@ -1,0 +1,1 @@
+"""SAT problems and Sudokus."""

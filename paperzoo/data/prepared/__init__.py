@@ -1,0 +1,1 @@
+"""Official files, checked, decoded and kept as plain arrays."""

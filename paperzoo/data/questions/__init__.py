@@ -1,0 +1,1 @@
+"""Questions about images, objects and stories, and balls to watch."""

@@ -1,0 +1,242 @@
+"""Stories in the format and the words of bAbI (Weston et al. 2015), and questions about them.
+
+The tasks are generated from a closed vocabulary, which stands here: whoever trained on them can read other stories.
+"""
+
+import difflib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import torch
+from jaxtyping import Int64, UInt8
+from torch import Tensor
+
+from paperzoo.batches import UNKNOWN, StoryQuestions
+from paperzoo.data.base.items import Index
+from paperzoo.errors import UserError
+
+_WORDS = (
+    "a above afraid after afternoon afterwards and antoine apple are back bathroom bedroom before below bernhard "
+    "bigger bill blue bored box brian carrying cat cats chest chocolate chocolates cinema color container daniel did "
+    "discarded do does down dropped east either emily evening fit fits following football fred frog from garden gave "
+    "gertrude get give go got grabbed gray green greg hallway handed he how hungry in inside is jason jeff jessica "
+    "john journeyed julie julius kitchen left lily lion longer many mary mice milk morning mouse moved no north not "
+    "objects of office or pajamas park passed picked pink put received rectangle red rhino right sandra school she "
+    "sheep south sphere square suitcase sumit swan than that the then there they thirsty this tired to took travelled "
+    "triangle up was went west what where white who why will winona wolf wolves yann yellow yesterday you"
+)
+WORDS = tuple(_WORDS.split())
+"""Every word of the statements and the questions, in lower case; counted from 1."""
+
+_ANSWERS = (
+    "apple bathroom bedroom bill bored cat cinema football fred garden gray green hallway hungry jeff kitchen mary "
+    "maybe milk mouse no none nothing office one park school sheep thirsty three tired two white wolf yellow yes "
+    "apple,football apple,milk e,e e,n e,s football,apple football,milk milk,apple milk,football n,e n,n n,w s,e s,s "
+    "s,w w,n w,s w,w apple,football,milk apple,milk,football football,apple,milk football,milk,apple "
+    "milk,apple,football milk,football,apple"
+)
+ANSWERS = tuple(_ANSWERS.split())
+"""Every answer; one of several words is a class of its own."""
+
+_WORD_NUMBERS = {word: number for number, word in enumerate(WORDS, start=1)}
+_ANSWER_NUMBERS = {answer: number for number, answer in enumerate(ANSWERS)}
+
+
+@dataclass(frozen=True, eq=False)
+class Stories:
+    """Stories with questions, as numbers of words, 0 where there is none.
+
+    Attributes:
+        sentences: the statements of all stories.
+        questions: the questions, in their order.
+        first: the first statement of each question's story.
+        last: behind the last statement that was made before the question.
+        answer: the answers; `UNKNOWN` where none was given.
+        kind: the task of each question, from 0.
+    """
+
+    sentences: UInt8[Tensor, "sentence word"]
+    questions: UInt8[Tensor, "question word"]
+    first: Int64[Tensor, " question"]
+    last: Int64[Tensor, " question"]
+    answer: Int64[Tensor, " question"]
+    kind: Int64[Tensor, " question"]
+
+
+@dataclass(frozen=True, eq=False)
+class StoryItems:
+    """Some of the questions, gathered a whole batch at a time: `items[index]`.
+
+    Attributes:
+        stories: what is asked about.
+        rows: the questions that belong to the set.
+        statements: how many of the story are kept, the last ones before the question.
+    """
+
+    stories: Stories
+    rows: Int64[Tensor, " item"]
+    statements: int
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: Index) -> StoryQuestions:
+        stories, rows = self.stories, self.rows[index.to(self.rows.device)]
+        last = stories.last[rows]
+        first = torch.maximum(stories.first[rows], last - self.statements)
+        sentence = first[:, None] + torch.arange(max(1, int((last - first).max())), device=rows.device)
+        told = sentence < last[:, None]
+        story = stories.sentences[torch.where(told, sentence, 0)] * told[..., None]
+        return StoryQuestions(
+            _trimmed(story).long(),
+            _trimmed(stories.questions[rows]).long(),
+            stories.answer[rows],
+            stories.kind[rows],
+        )
+
+    @property
+    def arrays(self) -> tuple[Tensor, ...]:
+        return (*_columns(self.stories), self.rows)
+
+    def to(self, device: torch.device) -> "StoryItems":
+        stories = Stories(*(column.to(device) for column in _columns(self.stories)))
+        return StoryItems(stories, self.rows.to(device), self.statements)
+
+
+def _columns(stories: Stories) -> tuple[Tensor, ...]:
+    return tuple(getattr(stories, field.name) for field in fields(stories))
+
+
+def _trimmed(words: UInt8[Tensor, "*batch word"]) -> UInt8[Tensor, "*batch kept"]:
+    """Without the columns behind the longest sentence."""
+    return words[..., : max(1, int((words != 0).sum(-1).max()))]
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line of a file of stories.
+
+    Attributes:
+        number: where in the file it is, from 1.
+        starts_story: whether the story begins here.
+        words: the numbers of its words.
+        answer: the number of the answer, or `UNKNOWN`; None in a statement.
+    """
+
+    number: int
+    starts_story: bool
+    words: list[int]
+    answer: int | None
+
+
+def read_lines(text: str, name: str) -> list[Line]:
+    """The lines of a file in bAbI's format: `3 Where is John?`, then tabs with the answer and its supporting facts.
+
+    A story begins where the numbers begin anew. What ends in a question mark or has a tab is a question.
+
+    Args:
+        text: the content of the file.
+        name: what to call the file in messages.
+
+    Raises:
+        UserError: with every line that is not in this format or not in bAbI's words.
+    """
+    lines: list[Line] = []
+    problems: list[str] = []
+    previous = 0
+    for number, line in enumerate(text.splitlines(), start=1):
+        if not line.strip():
+            continue
+        place = f"{name}:{number}"
+        match = re.fullmatch(r"\s*(\d+)\s+([^\t]*)(?:\t([^\t]*))?(?:\t.*)?", line)
+        if match is None:
+            problems.append(f"{place}: {line.strip()[:40]!r} has no number in front; a story's lines are 1, 2, 3, ...")
+            continue
+        own, sentence, answer = int(match[1]), match[2].strip(), match[3]
+        if own != 1 and (own <= previous or not lines):
+            problems.append(f"{place}: line {own} of a story comes after line {previous}; a story starts with line 1")
+        words = re.sub(r"[.?]", "", sentence).lower().split()
+        unknown = [f"{word!r} is not a word of bAbI{_like(word, WORDS)}" for word in words if word not in _WORD_NUMBERS]
+        question = sentence.endswith("?") or answer is not None
+        given = (answer or "").strip().lower()
+        if given and given not in _ANSWER_NUMBERS:
+            unknown.append(f"{given!r} is not an answer of bAbI{_like(given, ANSWERS)}")
+        if not words:
+            unknown.append("there is no word")
+        problems += [f"{place}: {problem}" for problem in unknown]
+        numbers = [_WORD_NUMBERS.get(word, 0) for word in words]
+        asked = _ANSWER_NUMBERS.get(given, UNKNOWN) if question else None
+        lines.append(Line(number, own == 1, numbers, asked))
+        previous = own
+    if problems:
+        raise UserError(*problems)
+    if not any(line.answer is not None for line in lines):
+        raise UserError(f"{name}: nothing is asked; end a question with a question mark")
+    return lines
+
+
+def _like(word: str, known: Sequence[str]) -> str:
+    """The known words that `word` may have been meant for, as the end of a message."""
+    close = difflib.get_close_matches(word, known)
+    return f"; did you mean {' or '.join(map(repr, close))}?" if close else ", nor is one like it"
+
+
+def stories_of(lines: Sequence[Line], kind: int = 0, longest: int | None = None) -> Stories:
+    """The stories that the lines tell.
+
+    Args:
+        lines: statements and at least one question.
+        kind: of all questions.
+        longest: words that a sentence may have; None: as many as it has.
+    """
+    width = longest or max(len(line.words) for line in lines)
+    sentences: list[list[int]] = []
+    questions: list[list[int]] = []
+    columns: list[tuple[int, int, int, int]] = []
+    first = 0
+    for line in lines:
+        if line.starts_story:
+            first = len(sentences)
+        padded = line.words + [0] * (width - len(line.words))
+        if line.answer is None:
+            sentences.append(padded)
+        else:
+            questions.append(padded)
+            columns.append((first, len(sentences), line.answer, kind))
+    return Stories(
+        torch.tensor(sentences or [[0] * width], dtype=torch.uint8),
+        torch.tensor(questions, dtype=torch.uint8),
+        *torch.tensor(columns).unbind(1),
+    )
+
+
+def texts_of(rows: Int64[Tensor, "row word"]) -> list[str]:
+    """Each sentence as a reader would write it, but for the mark at its end."""
+    return [" ".join(WORDS[number - 1] for number in row if number).capitalize() for row in rows.tolist()]
+
+
+def decoded(content: bytes, name: str) -> str:
+    """The text of a file.
+
+    Raises:
+        UserError: it is none; `name` is what to call the file.
+    """
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{name}: not a text file in UTF-8 ({error.reason} at byte {error.start})") from error
+
+
+def own_lines(path: Path) -> list[Line]:
+    """The lines of the user's file.
+
+    Raises:
+        UserError: it cannot be read, or is not in bAbI's format and words.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}); choose a text file") from error
+    return read_lines(decoded(content, str(path)), str(path))

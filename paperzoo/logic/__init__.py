@@ -1,0 +1,1 @@
+"""What data and papers both know of logic."""

@@ -1,0 +1,370 @@
+"""Formulas in DIMACS CNF, the format of the SAT competitions: files, labels, and solutions as solvers print them.
+
+A file that is read is taken literally or refused, never guessed at: a formula that was cut short can have solutions
+that the whole one does not have. As solvers do, the reader accepts clauses over several lines, several clauses on a
+line and comments anywhere; SATLIB's files may end in a line `%` and a `0`.
+"""
+
+import bz2
+import csv
+import gzip
+import lzma
+import re
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from io import BufferedIOBase
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Int32, Int64
+
+from paperzoo.errors import UserError
+from paperzoo.files import write_bytes
+from paperzoo.logic.cnf import Formula
+
+
+class _Compression(NamedTuple):
+    open: Callable[..., Any]
+    compress: Callable[[bytes], bytes]
+
+
+COMPRESSIONS = {
+    ".gz": _Compression(gzip.open, lambda content: gzip.compress(content, mtime=0)),
+    ".bz2": _Compression(bz2.open, bz2.compress),
+    ".xz": _Compression(lzma.open, lzma.compress),
+}
+SUFFIXES = tuple(plain + packed for plain in (".cnf", ".dimacs") for packed in ("", *COMPRESSIONS))
+
+LABELS = "labels.csv"
+
+# What is held in memory besides the numbers that were read.
+CHUNK_BYTES = 1 << 22
+
+MAX_NUMBER = int(np.iinfo(np.int32).max)
+
+SPACE, DIGIT, MINUS, OTHER = range(4)
+_KIND = np.full(256, OTHER, dtype=np.uint8)
+_KIND[list(b" \t\n\r\v\f")] = SPACE
+_KIND[list(b"0123456789")] = DIGIT
+_KIND[ord("-")] = MINUS
+
+# Begins with the line end before it, which is found much faster than the beginning of a line.
+_COMMENT_LINE = re.compile(rb"\n[ \t]*c[^\n]*")
+_END_LINE = re.compile(rb"^[ \t]*%[^\n]*", re.MULTILINE)
+_NUMBER = re.compile(rb"-?[0-9]+")
+_LABEL_IN_NAME = re.compile(r"(?<![A-Za-z0-9])sat=([01])(?![0-9])")
+
+
+def read_dimacs(path: Path) -> Formula:
+    """Reads a DIMACS CNF file, unpacked as its suffix (.gz, .bz2, .xz) says.
+
+    A literal that a clause repeats is read once; a clause with a literal and its negation stays. Both keep the meaning.
+
+    Raises:
+        UserError: the file cannot be read, or is not exactly what its line `p cnf VARIABLES CLAUSES` announces: the
+            line is missing, malformed or repeated, another format, a token that is no literal, a variable or a number
+            of clauses other than announced, a last clause without its 0. Also a formula that needs no solver: without
+            clauses, or with an empty one.
+    """
+    opener = COMPRESSIONS[path.suffix.lower()].open if path.suffix.lower() in COMPRESSIONS else open
+    try:
+        with opener(path, "rb") as stream:
+            return _read(path, stream)
+    except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(f"{path}: cannot be read ({reason}); check that it is there, whole and readable") from error
+
+
+def _read(path: Path, stream: BufferedIOBase) -> Formula:
+    variables, announced, line = _read_header(path, stream)
+    literals: list[Int32[np.ndarray, " _"]] = []
+    lengths: list[Int32[np.ndarray, " _"]] = []
+    pending = np.empty(0, dtype=np.int64)  # the clause that the last chunk left open
+    for text in _chunks(path, stream, line):
+        values = _integers(text)
+        if values is None or max(int(values.max(initial=0)), -int(values.min(initial=0))) > variables:
+            raise UserError(_token_problem(path, text, line, variables))
+        values = np.concatenate([pending, values])
+        ends = np.flatnonzero(values == 0)
+        clause_lengths = np.diff(ends, prepend=-1) - 1
+        if not clause_lengths.all():
+            raise UserError(_empty_clause_problem(path, text, line, len(pending)))
+        closed = int(ends[-1]) + 1 if len(ends) else 0
+        pending = values[closed:]
+        clauses = _without_repeats(values[:closed], clause_lengths, variables)
+        literals.append(clauses.literals)
+        lengths.append(clauses.lengths)
+        line += text.count(b"\n")
+    if len(pending):
+        raise UserError(
+            f"{path}: the last clause is not ended by a 0; the file was cut short, or add the 0 if nothing is missing"
+        )
+    found = sum(map(len, lengths))
+    if found != announced:
+        raise UserError(
+            f"{path}: the line `p cnf {variables} {announced}` announces {announced} clauses, the file has {found}; "
+            f"it was cut short or changed, or write {found} there if nothing is missing"
+        )
+    if not found:
+        raise UserError(f"{path}: has no clauses, so that every assignment satisfies it; there is nothing to solve")
+    return Formula(variables, np.concatenate(literals), np.concatenate(lengths))
+
+
+def _without_repeats(
+    values: Int64[np.ndarray, " value"], lengths: Int64[np.ndarray, " clause"], variables: int
+) -> Formula:
+    """Clauses that end in a 0 each, with each literal once in a clause, at its first place."""
+    literals = values[values != 0]
+    clause = np.repeat(np.arange(len(lengths)), lengths)
+    key = clause * (2 * variables + 1) + literals
+    ordered = np.sort(key, kind="stable")  # merges what is nearly in order: ten times as fast
+    if (ordered[1:] == ordered[:-1]).any():
+        first = np.sort(np.unique(key, return_index=True)[1])
+        literals, lengths = literals[first], np.bincount(clause[first])
+    return Formula(variables, literals.astype(np.int32), lengths.astype(np.int32))
+
+
+def _read_header(path: Path, stream: BufferedIOBase) -> tuple[int, int, int]:
+    """Reads up to the `p` line; gives its two numbers, and the number of the line that follows."""
+    for line, text in enumerate(iter(stream.readline, b""), start=1):
+        words = text.removeprefix(b"\xef\xbb\xbf" if line == 1 else b"").split()  # Windows' byte order mark
+        if not words or words[0].startswith(b"c"):
+            continue
+        if words[0] != b"p":
+            raise UserError(
+                f"{path}, line {line}: {_shown(text)} stands where the line `p cnf VARIABLES CLAUSES` must be, before "
+                f"the first clause; add that line, or convert the file if it is not a DIMACS CNF file"
+            )
+        if words[1:2] != [b"cnf"] and len(words) > 1:
+            raise UserError(
+                f"{path}, line {line}: {_shown(text)} announces the format {_shown(words[1])}; only `p cnf` is read, "
+                f"convert the file to plain DIMACS CNF"
+            )
+        numbers = [_number(word) for word in words[2:]]
+        match numbers:
+            case [int(variables), int(clauses)] if 0 <= variables <= MAX_NUMBER and 0 <= clauses <= MAX_NUMBER:
+                return variables, clauses, line + 1
+        raise UserError(
+            f"{path}, line {line}: {_shown(text)} is malformed; write `p cnf VARIABLES CLAUSES` with two whole "
+            f"numbers of 0 ... {MAX_NUMBER}"
+        )
+    raise UserError(f"{path}: has no line `p cnf VARIABLES CLAUSES`; it is empty or not a DIMACS CNF file")
+
+
+def _chunks(path: Path, stream: BufferedIOBase, line: int) -> Iterator[bytes]:
+    """The clauses, some millions of bytes at a time, with nothing left of comments but their line ends.
+
+    Every part ends behind a space or line end.
+    """
+    while text := stream.read(CHUNK_BYTES) + stream.readline():
+        if not text.endswith(b"\n"):
+            text += b"\n"
+        if b"c" in text:
+            text = _COMMENT_LINE.sub(b"\n", b"\n" + text)[1:]
+        if b"%" in text and (end := _END_LINE.search(text)):
+            if (text[end.end() :] + stream.read()).split() not in ([], [b"0"]):
+                line += text.count(b"\n", 0, end.start())
+                raise UserError(
+                    f"{path}, line {line}: a line with % ends the formula, yet text follows it; remove one of the two"
+                )
+            yield from _parts(text[: end.start()])
+            return
+        yield from _parts(text)
+        line += text.count(b"\n")
+
+
+def _parts(text: bytes) -> Iterator[bytes]:
+    """`text`, cut behind spaces: some files are a single line."""
+    start = 0
+    while start < len(text):
+        end = text.find(b" ", start + CHUNK_BYTES) + 1 or len(text)
+        yield text[start:end]
+        start = end
+
+
+def _integers(text: bytes) -> Int64[np.ndarray, " _"] | None:
+    """The numbers in `text`, which ends in a space or line end; None if anything else stands there.
+
+    Numbers that int64 cannot hold come out as large ones.
+    """
+    kind = _KIND[np.frombuffer(text, dtype=np.uint8)]
+    if kind.max(initial=SPACE) == SPACE:
+        return np.empty(0, dtype=np.int64)
+    minus = np.flatnonzero(kind == MINUS)
+    if kind.max() == OTHER or (kind[minus + 1] != DIGIT).any() or (kind[minus - 1] != SPACE).any():
+        return None
+    return np.fromstring(text, dtype=np.int64, sep=" ")
+
+
+def _tokens(text: bytes, line: int) -> Iterator[tuple[int, bytes]]:
+    return ((number, token) for number, words in enumerate(text.split(b"\n"), start=line) for token in words.split())
+
+
+def _token_problem(path: Path, text: bytes, line: int, variables: int) -> str:
+    """What is wrong with the first token of `text` that is no literal of the formula."""
+    for number, token in _tokens(text, line):
+        value = _number(token)
+        if value is None:
+            return f"{path}, line {number}: {_token_advice(token)}"
+        if abs(value) > variables:
+            return (
+                f"{path}, line {number}: the literal {_shown(token)} is none of the {variables} variables that the "
+                f"`p cnf` line announces; correct the one or the other"
+            )
+    raise AssertionError("every token is a literal")
+
+
+def _token_advice(token: bytes) -> str:
+    if token == b"p":
+        return "a second `p` line; a file holds one formula, split it"
+    if token in (b"a", b"e"):
+        return f"{_shown(token)} quantifies variables (QDIMACS); only formulas without quantifiers are read"
+    return f"{_shown(token)} is no literal; write v or -v for variable v, and 0 at the end of a clause"
+
+
+def _empty_clause_problem(path: Path, text: bytes, line: int, pending: int) -> str:
+    for number, token in _tokens(text, line):
+        if _number(token):
+            pending += 1
+        elif pending:
+            pending = 0
+        else:
+            return (
+                f"{path}, line {number}: an empty clause (a 0 without literals) makes the formula unsatisfiable, "
+                f"whatever else it says; remove it if it is a mistake"
+            )
+    raise AssertionError("every clause has a literal")
+
+
+def _number(token: bytes) -> int | None:
+    """The whole number that `token` is, None if it is none; one that is too long for int64 becomes a large one."""
+    if not _NUMBER.fullmatch(token):
+        return None
+    # Python refuses to convert thousands of digits
+    return int(token) if len(token.lstrip(b"-0")) < 19 else MAX_NUMBER + 1
+
+
+def _shown(text: bytes) -> str:
+    """The beginning of `text` for a message, on one line and printable."""
+    plain = " ".join(text[:200].decode("ascii", errors="backslashreplace").split())
+    plain = "".join(char if char.isprintable() else "?" for char in plain)
+    return f"`{plain[:40]}...`" if len(plain) > 40 else f"`{plain}`"
+
+
+def list_formulas(path: Path) -> list[Path]:
+    """The DIMACS files that `path` stands for: itself, or all in the folder and below, in the order of their names.
+
+    Raises:
+        UserError: there is no such file or folder, or no DIMACS file in the folder.
+    """
+    if path.is_file():
+        return [path]
+    if not path.is_dir():
+        raise UserError(f"{path}: there is no such file or folder")
+    found = sorted(file for file in path.rglob("*") if file.name.lower().endswith(SUFFIXES) and file.is_file())
+    if not found:
+        raise UserError(f"{path}: no DIMACS files ({', '.join(SUFFIXES)}) in this folder or below")
+    return found
+
+
+def read_labels(folder: Path) -> dict[str, bool]:
+    """What is known of the formulas in `folder` and below: whether they are satisfiable.
+
+    Labels come from `labels.csv` in the folder, with the columns `file,satisfiable` (0 or 1) and file names relative to
+    it, and from `sat=0` or `sat=1` in the name of a file, as NeuroSAT's generator writes it. If `folder` is a file, it
+    is asked about that file alone.
+
+    Returns:
+        Whether the formula is satisfiable, by file name relative to the folder (`sub/name.cnf`); unlabelled files are
+        not in it.
+
+    Raises:
+        UserError: `labels.csv` is malformed, names a file that is not there, or contradicts the name of a file; or as
+            `list_formulas`.
+    """
+    root = folder if folder.is_dir() else folder.parent
+    names = [path.relative_to(root).as_posix() for path in list_formulas(folder)]
+    labels = {name: match[1] == "1" for name in names if (match := _LABEL_IN_NAME.search(Path(name).name))}
+    table = root / LABELS
+    if table.is_file():
+        for line, name, label in _label_rows(table):
+            if labels.get(name, label) != label:
+                raise UserError(f"{table}, line {line}: contradicts the name of the file {name}; correct one of them")
+            if name in names:
+                labels[name] = label
+            elif not (root / name).is_file():
+                raise UserError(f"{table}, line {line}: there is no file {name} in {root}; correct or remove the line")
+    return labels
+
+
+def _label_rows(table: Path) -> Iterator[tuple[int, str, bool]]:
+    """(line, file, satisfiable) of each row of a `labels.csv`."""
+    try:
+        # utf-8-sig: spreadsheets write a byte order mark
+        with table.open(encoding="utf-8-sig", newline="") as stream:
+            rows = [(reader.line_num, row) for reader in [csv.reader(stream)] for row in reader]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"{table}: cannot be read as a table in UTF-8 ({error}); write it anew") from error
+    if not rows or [cell.strip() for cell in rows[0][1]] != ["file", "satisfiable"]:
+        raise UserError(f"{table}, line 1: the first line must be `file,satisfiable`")
+    seen: dict[str, int] = {}
+    for line, row in rows[1:]:
+        match [cell.strip() for cell in row]:
+            case [] | [""]:
+                continue
+            case [name, ("0" | "1") as value] if name:
+                if name in seen:
+                    raise UserError(f"{table}, line {line}: {name} is in line {seen[name]} already; keep one of them")
+                seen[name] = line
+                yield line, name, value == "1"
+            case _:
+                raise UserError(f"{table}, line {line}: `{','.join(row)}` must be a file name, a comma and 0 or 1")
+
+
+def write_dimacs(path: Path, formula: Formula, comments: Sequence[str] = ()) -> None:
+    """Writes a formula as DIMACS CNF, packed as the suffix (.gz, .bz2, .xz) says, whole or not at all.
+
+    Args:
+        path: the file.
+        formula: at least one clause and no empty one, or `read_dimacs` refuses the file.
+        comments: what to say at the beginning of the file.
+
+    Raises:
+        UserError: the file cannot be written.
+    """
+    lines = [f"c {line}".rstrip() for comment in comments for line in comment.splitlines() or [""]]
+    lines.append(f"p cnf {formula.variables} {len(formula.lengths)}")
+    lines.extend(" ".join(map(str, [*clause, 0])) for clause in formula.clauses())
+    content = "\n".join([*lines, ""]).encode()
+    packing = COMPRESSIONS.get(path.suffix.lower())
+    write_bytes(path, packing.compress(content) if packing else content)
+
+
+def solution_text(assignment: Bool[np.ndarray, " variable"] | None) -> str:
+    """A solution as the SAT competitions want it printed.
+
+    Args:
+        assignment: `assignment[v - 1]` is the value of variable v; None if no solution was found.
+
+    Returns:
+        The line `s SATISFIABLE` and the literals that are true, `v 1 -2 ... 0`, in lines of fewer than 80 characters;
+        or the line `s UNKNOWN`.
+    """
+    if assignment is None:
+        return "s UNKNOWN\n"
+    numbers = np.arange(1, len(assignment) + 1)
+    words = [*map(str, np.where(assignment, numbers, -numbers).tolist()), "0"]
+    return "s SATISFIABLE\n" + "".join(f"v {line}\n" for line in _filled(words, width=77))
+
+
+def _filled(words: Iterable[str], width: int) -> Iterator[str]:
+    """Lines of at most `width` characters with as many of the `words` as fit."""
+    line = ""
+    for word in words:
+        if line and len(line) + 1 + len(word) > width:
+            yield line
+            line = word
+        else:
+            line = f"{line} {word}" if line else word
+    yield line

@@ -1,0 +1,1 @@
+"""A run: settle, check, build, run, end."""

@@ -1,0 +1,151 @@
+"""A settled run built: its model, its data, its trainer, and the weights that it stands on."""
+
+import logging
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+import yaml
+from pytorch_lightning import Callback
+
+from paperzoo import __version__
+from paperzoo.batches import Names
+from paperzoo.config import instantiate
+from paperzoo.datamodule import PaperData
+from paperzoo.module import Direction, PaperModule, Tested
+from paperzoo.reporting.loggers import build_loggers
+from paperzoo.reporting.metrics_csv import MetricsCsv
+from paperzoo.reporting.summary import git_commit
+from paperzoo.runner.callbacks import build_callbacks
+from paperzoo.runner.checkpoints import AtomicCheckpointIO
+from paperzoo.runner.folder import PROVENANCE, find_checkpoint
+from paperzoo.runner.job import Job
+from paperzoo.runner.weights import load_weights
+
+DEFAULT_THREADS = torch.get_num_threads()
+
+
+@dataclass
+class Parts:
+    """What a job is made of when it runs."""
+
+    module: PaperModule
+    data: PaperData
+    trainer: pl.Trainer
+    provenance: "Provenance"
+
+
+class Provenance(Callback):
+    """Puts into every checkpoint what it is: config, choices, what was typed, names, the hours so far.
+
+    Attributes:
+        hours: time spent on the run, in all its sessions.
+    """
+
+    def __init__(self, job: Job, names: Names) -> None:
+        self._job = job
+        self._names = names
+        self._hours_before = 0.0
+        self._started = time.monotonic()
+
+    @property
+    def hours(self) -> float:
+        return self._hours_before + (time.monotonic() - self._started) / 3600
+
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        checkpoint[PROVENANCE] = {
+            "version": __version__,
+            "config": yaml.safe_dump(self._job.settings, sort_keys=False),
+            "choices": self._job.choices,
+            "overrides": self._job.overrides,
+            "names": self._names.to_plain(),
+            "hours": self.hours,
+        }
+
+    def on_load_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        self._hours_before = checkpoint.get(PROVENANCE, {}).get("hours", 0.0)
+
+
+def build(job: Job) -> Parts:
+    """Makes the model, the data and the trainer that the settings describe.
+
+    With `checkpoint=` the model has its weights. Nothing is prepared, and nothing written.
+
+    Raises:
+        UserError: a constructor refuses its arguments; the weights do not fit the model, or mean other things than the
+            data.
+    """
+    settings = job.settings
+    git_commit()  # asked now and remembered: the tree may change under a long run
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    torch.set_num_threads(settings["threads"] or DEFAULT_THREADS)
+    pl.seed_everything(settings["seed"], workers=True, verbose=False)
+    data: PaperData = instantiate(settings["data"], "data")
+    module: PaperModule = instantiate(settings["model"], "model")
+    module.names, module.tell = data.names, data.tell
+    module.published = {
+        metric: row["value"] for metric, row in settings["published"].items() if row["value"] is not None
+    }
+    if settings["checkpoint"]:
+        load_weights(module, find_checkpoint(Path(settings["checkpoint"])))
+    provenance = Provenance(job, module.names)
+    metrics = MetricsCsv(job.folder)
+    trainer = build_trainer(
+        settings,
+        metrics,
+        *objective(job, module),
+        keeps_best=tested(job, module) == "best",
+        loggers=build_loggers(settings.get("logger"), job.folder, settings),
+        callbacks=[provenance],
+    )
+    return Parts(module, data, trainer, provenance)
+
+
+def build_trainer(
+    settings: dict[str, Any],
+    metrics: MetricsCsv,
+    monitor: str | None,
+    direction: Direction,
+    *,
+    keeps_best: bool,
+    loggers: Any = (),
+    callbacks: Any = (),
+) -> pl.Trainer:
+    """The trainer of a run, in the folder of its `metrics.csv`.
+
+    Args:
+        settings: the whole resolved config, plain.
+        metrics: the run's `metrics.csv`.
+        monitor: the metric that chooses `best.ckpt`.
+        direction: whether a small or a large value of it is good.
+        keeps_best: whether there is a `best.ckpt`.
+        loggers: those beside `metrics.csv`.
+        callbacks: those beside the config's.
+    """
+    return instantiate(
+        settings["trainer"],
+        "trainer",
+        callbacks=[*callbacks, *build_callbacks(settings, metrics, monitor, direction, keeps_best=keeps_best)],
+        logger=[metrics, *loggers],
+        plugins=[AtomicCheckpointIO()],
+        default_root_dir=str(metrics.path.parent),
+    )
+
+
+def objective(job: Job, module: PaperModule) -> tuple[str | None, Direction]:
+    """The metric that chooses `best.ckpt`, None for none, and whether small or large values of it are good."""
+    settings = job.settings
+    return settings["optimize"] or module.objective, settings["optimize_direction"] or module.objective_direction
+
+
+def tested(job: Job, module: PaperModule) -> Tested:
+    """The weights that a training tests in the end."""
+    metric, _ = objective(job, module)
+    return "last" if metric is None else job.settings["weights"] or module.tested

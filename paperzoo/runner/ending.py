@@ -1,0 +1,120 @@
+"""How a run ends: `summary.json`, `report.html`, the table on the terminal, closed loggers."""
+
+import logging
+import platform
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Literal
+
+import pytorch_lightning as pl
+import rich.console
+import torch
+from pytorch_lightning.accelerators import CUDAAccelerator
+
+from paperzoo.config import class_of
+from paperzoo.errors import UserError
+from paperzoo.reporting.loggers import close_loggers
+from paperzoo.reporting.page import duration, write_report
+from paperzoo.reporting.results import Objective, Row, comparison, terminal_table
+from paperzoo.reporting.summary import Summary, write_summary
+from paperzoo.runner.build import Parts, objective
+from paperzoo.runner.folder import identity
+from paperzoo.runner.job import Job
+from paperzoo.runner.judge import Judge
+from paperzoo.runner.watching import RunStoppedError
+
+log = logging.getLogger(__name__)
+
+
+Status = Literal["finished", "stopped", "failed"]
+
+
+def validation_at_best(
+    logged: Mapping[str, Sequence[tuple[int, float]]], monitor: str | None, best: float
+) -> dict[str, float]:
+    """The validation metrics at the step whose weights are in `best.ckpt`."""
+    step = next((step for step, value in logged.get(monitor or "", ()) if value == best), None)
+    validation = {name: dict(pairs) for name, pairs in logged.items() if name.startswith("val/")}
+    return {name: pairs[step] for name, pairs in validation.items() if step in pairs}
+
+
+@contextmanager
+def reporting(job: Job, parts: Parts, metrics: Mapping[str, float]) -> Iterator[None]:
+    """Writes `summary.json` and `report.html`, prints the table and closes the loggers, however the block ends."""
+    status: Status = "failed"
+    message = ""
+    try:
+        yield
+        status = "finished"
+    except RunStoppedError as error:
+        status, message = "stopped", str(error)
+        raise
+    except UserError as error:
+        message = str(error)
+        raise
+    except BaseException as error:
+        message = f"{type(error).__name__}: {error}"
+        raise
+    finally:
+        rows = comparison(job.settings["published"], metrics)
+        if parts.trainer.is_global_zero:
+            _write_report(job, parts, metrics, rows, status, message)
+        close_loggers(parts.trainer.loggers, status, rows)
+
+
+def _write_report(
+    job: Job,
+    parts: Parts,
+    metrics: Mapping[str, float],
+    rows: Sequence[Row],
+    status: Status,
+    message: str,
+) -> None:
+    trainer = parts.trainer
+    summary = Summary(
+        name=job.name,
+        status=status,
+        command=shlex.join(["python", "train.py", *job.overrides]),
+        metrics=metrics,
+        rows=rows,
+        config=job.settings,
+        steps=trainer.global_step,
+        epochs=trainer.current_epoch,
+        parameters=sum(p.numel() for p in parts.module.parameters() if p.requires_grad),
+        hours=parts.provenance.hours,
+        device=device_name(trainer),
+        identity=identity(job.settings),
+        message=message,
+        objective=judged_by(job, parts),
+    )
+    try:
+        write_summary(job.folder, summary)
+        report = write_report(job.folder, summary)
+    except UserError as error:
+        log.warning("%s", error)  # the run's own end, good or bad, is what the user must see
+        return
+    if status == "finished":
+        console = rich.console.Console()
+        console.print(terminal_table(rows, title=f"{job.name}, {duration(parts.provenance.hours)}"))
+        console.print(f"report: {report}", soft_wrap=True)
+
+
+def judged_by(job: Job, parts: Parts) -> Objective | None:
+    """The metric that compares this run with others: what `run()` returns."""
+    is_training = job.settings["mode"] == "train"
+    judge = class_of(job.settings.get("judge") or {}, Judge)
+    if judge and is_training:
+        return Objective(judge.metric, judge.direction)
+    metric, direction = objective(job, parts.module)
+    if metric is None:
+        return None
+    return Objective(metric if is_training else f"test/{metric.partition('/')[2]}", direction)
+
+
+def device_name(trainer: pl.Trainer) -> str:
+    """What a run ran on, in words: `2 CPU threads (x86_64)`, `8 x NVIDIA H100`."""
+    if isinstance(trainer.accelerator, CUDAAccelerator):
+        return f"{trainer.world_size} x {torch.cuda.get_device_name()}"
+    kind = platform.machine() or platform.processor()
+    return f"{trainer.world_size} x {torch.get_num_threads()} CPU threads ({kind})"

@@ -1,0 +1,183 @@
+"""Runs on disk: which overrides a run was started with, what its checkpoints say about it, whether it may be continued.
+
+A run folder holds `.hydra/overrides.yaml` (what was typed), `.hydra/resolved.yaml` (the whole resolved config: the
+run's identity) and `checkpoints/{best,last}.ckpt`. A checkpoint carries the same two as text, so that a lone file says
+what it is.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from paperzoo.errors import UserError
+from paperzoo.files import write_text
+
+PROVENANCE = "paperzoo"  # the key of the provenance in a checkpoint
+
+# Two configs that differ only below these keys describe the same run.
+VOLATILE = frozenset(
+    {
+        *("mode", "resume", "checkpoint", "data_root", "output_root", "logger", "callbacks", "published", "measured"),
+        *("case", "average"),  # the one acts through the keys that follow it, the other after the run
+        *("paper", "data.workers", "data.data_root", "data.download", "data.device_resident"),
+        *("trainer.accelerator", "trainer.devices", "trainer.num_nodes", "trainer.strategy", "trainer.max_epochs"),
+        *("trainer.max_steps", "trainer.max_time", "trainer.enable_progress_bar", "trainer.enable_model_summary"),
+        *("trainer.log_every_n_steps", "trainer.limit_test_batches", "trainer.limit_predict_batches"),
+        *("trainer.profiler", "trainer.detect_anomaly"),
+    }
+)
+
+
+def overrides_to_resume(folder: Path) -> list[str]:
+    """The overrides that compose the config of the run in `folder` again, and send Hydra back to that folder.
+
+    Raises:
+        UserError: there is no run in `folder`.
+    """
+    overrides = folder / ".hydra" / "overrides.yaml"
+    if not overrides.is_file():
+        hint = "give the folder that holds .hydra/ and checkpoints/"
+        raise UserError(f"resume={folder}: no run was started in this folder ({overrides} is missing); {hint}")
+    return [*yaml.safe_load(overrides.read_text()), *into_folder(folder.resolve())]
+
+
+def into_folder(folder: Path) -> list[str]:
+    """The overrides that make Hydra run in `folder` and leave the config that is recorded there as it is."""
+    return [f"hydra.run.dir={quoted(str(folder))}", "hydra.output_subdir=null"]
+
+
+def quoted(value: str) -> str:
+    """`value` as a string of Hydra's override grammar, whatever characters it has."""
+    escaped = value.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
+
+
+def overrides_to_reuse(checkpoint: Path, given: dict[str, str]) -> list[str]:
+    """Chooses the model and the data of `checkpoint` with their parts (`model/network`), but for what `given` chooses.
+
+    Raises:
+        UserError: no checkpoint of paperzoo there.
+    """
+    if given.get("experiment", "null") != "null":
+        return []  # the preset chooses; a model other than the checkpoint's is refused later
+    choices = read_provenance(find_checkpoint(checkpoint))["choices"]
+    reused = tuple(group for group in ("model", "data") if group not in given)
+    return [
+        f"{group}={option}"
+        for group, option in choices.items()
+        if group in reused or (group.startswith(tuple(f"{whole}/" for whole in reused)) and group not in given)
+    ]
+
+
+def latest_run(preset: str, output_root: Path) -> Path:
+    """The folder of the newest finished training of a preset, or of `<model>/<data>` without one.
+
+    Raises:
+        UserError: there is none.
+    """
+    folders = sorted((output_root / preset).glob("*"), key=lambda folder: folder.name, reverse=True)
+    for folder in folders:
+        if _is_finished_training(folder):
+            return folder.resolve()
+    raise UserError(
+        f"there is no finished run in {output_root / preset}; train one: python train.py experiment={preset}, "
+        "or name a run folder or a checkpoint"
+    )
+
+
+def _is_finished_training(folder: Path) -> bool:
+    summary = folder / "summary.json"
+    if not summary.is_file():
+        return False
+    try:
+        content = json.loads(summary.read_text(encoding="utf-8"))
+        return content["status"] == "finished" and content["config"]["mode"] == "train"
+    except (ValueError, KeyError, TypeError):
+        return False
+
+
+def find_checkpoint(path: Path) -> Path:
+    """The checkpoint that `checkpoint=path` means: the file itself, or the best (else the last) of a run folder.
+
+    Raises:
+        UserError: there is none.
+    """
+    if path.is_file():
+        return path
+    for name in ("best.ckpt", "last.ckpt"):
+        if (path / "checkpoints" / name).is_file():
+            return path / "checkpoints" / name
+    raise UserError(f"checkpoint={path}: neither a .ckpt file nor a run folder with checkpoints/best.ckpt or last.ckpt")
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """The content of a checkpoint: tensors and plain values, never code.
+
+    Raises:
+        UserError: the file is damaged, or was not written by paperzoo.
+    """
+    from paperzoo.runner.checkpoints import AtomicCheckpointIO
+
+    content = AtomicCheckpointIO().load_checkpoint(path, map_location="cpu")
+    if not isinstance(content, dict) or PROVENANCE not in content:
+        raise UserError(f"checkpoint {path}: not written by paperzoo (it carries no config)")
+    return content
+
+
+def read_provenance(path: Path) -> dict[str, Any]:
+    """What a checkpoint says about its run: `config` (resolved), `choices` (of the groups), `overrides`, `version`.
+
+    Raises:
+        UserError: as `read_checkpoint`.
+    """
+    provenance = dict(read_checkpoint(path)[PROVENANCE])
+    provenance["config"] = yaml.safe_load(provenance["config"])
+    return provenance
+
+
+def saved_settings(folder: Path) -> dict[str, Any] | None:
+    """The resolved config with which the run in `folder` was started; None if it never came that far."""
+    path = folder / ".hydra" / "resolved.yaml"
+    return yaml.safe_load(path.read_text()) if path.is_file() else None
+
+
+def save_settings(folder: Path, settings: dict[str, Any], overrides: list[str]) -> None:
+    """Records in `folder` what the run is and how to compose it again.
+
+    Raises:
+        UserError: as `write_text`.
+    """
+    write_text(folder / ".hydra" / "resolved.yaml", yaml.safe_dump(settings, sort_keys=False))
+    write_text(folder / ".hydra" / "overrides.yaml", yaml.safe_dump(overrides))
+
+
+def differences(saved: Any, now: Any, key: str = "") -> list[str]:
+    """The keys, outside the volatile ones, in which two resolved configs differ, each with both values."""
+    if key in VOLATILE:
+        return []
+    if isinstance(saved, dict) and isinstance(now, dict):
+        names = sorted(saved.keys() | now.keys())
+        return [d for n in names for d in differences(saved.get(n), now.get(n), f"{key}.{n}" if key else n)]
+    return [] if saved == now else [f"{key}: {saved!r} when the run was started, {now!r} now"]
+
+
+def run_name(experiment: str | None, model: str | None, data: str | None) -> str:
+    """The name of a run, and its folder below the output root: `<paper>/<preset>`, or `<model>/<data>` without one."""
+    return experiment or f"{model}/{data}"
+
+
+def identity(config: Any) -> str:
+    """A short name for everything in a resolved config that decides a run's numbers."""
+
+    def kept(value: Any, key: str) -> Any:
+        if not isinstance(value, Mapping):
+            return value
+        inner = {name: f"{key}.{name}" if key else str(name) for name in value}
+        return {name: kept(child, inner[name]) for name, child in value.items() if inner[name] not in VOLATILE}
+
+    text = json.dumps(kept(config, ""), sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]

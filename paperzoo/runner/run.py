@@ -1,0 +1,159 @@
+"""A run from config to report: settle -> check -> build -> fit -> test -> report; all the parts meet here alone."""
+
+import errno
+import shutil
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytorch_lightning as pl
+import torch
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
+
+from paperzoo.config import instantiate
+from paperzoo.datamodule import PaperData
+from paperzoo.errors import UserError
+from paperzoo.reporting.metrics_csv import FILE_NAME as METRICS_FILE
+from paperzoo.reporting.metrics_csv import read_metrics
+from paperzoo.reporting.predictions import KeepFirstBatch, write_predictions
+from paperzoo.runner import checkpoints
+from paperzoo.runner.build import Parts, build, objective
+from paperzoo.runner.check import check
+from paperzoo.runner.checkpoints import Checkpoints
+from paperzoo.runner.distributed import relaunchable
+from paperzoo.runner.ending import reporting, validation_at_best
+from paperzoo.runner.folder import read_checkpoint, save_settings
+from paperzoo.runner.job import Job
+from paperzoo.runner.judge import Judge
+from paperzoo.runner.settle import settle
+from paperzoo.runner.weights import give_weights
+
+warnings.filterwarnings("ignore", message=".*LeafSpec.*")  # Lightning 2.6 under torch 2.13 and later
+
+
+def run(config: DictConfig) -> float | None:
+    """Runs the composed config; returns the metric that a sweep optimises (None for `mode=predict`).
+
+    Raises:
+        UserError: whatever the user can mend; all of it together where it can be known before training.
+    """
+    try:
+        job = settle(config)
+        check(job)
+        with user_errors(job):
+            parts = build(job)
+    except UserError:
+        if not config.resume:
+            forget(Path(HydraConfig.get().runtime.output_dir))
+        raise
+    with user_errors(job):
+        return {"train": train, "test": test, "predict": predict}[job.settings["mode"]](job, parts)
+
+
+def forget(folder: Path) -> None:
+    """Removes the folder of a run that was refused, if Hydra alone has written to it."""
+    own = {".hydra", "paperzoo.log"}
+    if not folder.is_dir() or {path.name for path in folder.iterdir()} - own:
+        return
+    shutil.rmtree(folder)
+    for parent in folder.parents[:2]:
+        if not any(parent.iterdir()):
+            parent.rmdir()
+
+
+@contextmanager
+def user_errors(job: Job) -> Iterator[None]:
+    """Turns what the machine refuses (space, memory, an accelerator) into a sentence that says what to do."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        where = error.filename or job.folder
+        raise UserError(
+            f"{where}: the disk is full; what was saved before is whole. "
+            f"Make room, then: {checkpoints.resume_command(job.folder)}"
+        ) from error
+    except MisconfigurationException as error:
+        raise UserError(f"trainer: {' '.join(str(error).split())}") from error
+    except torch.OutOfMemoryError as error:
+        hint = "use a smaller data.batch_size (with trainer.accumulate_grad_batches), or a smaller model"
+        raise UserError(f"the accelerator has too little memory: {hint} ({str(error).splitlines()[0]})") from error
+
+
+def train(job: Job, parts: Parts) -> float | None:
+    """Fits, tests the best or the last weights, reports; returns what a sweep optimises.
+
+    That is the value of the optimised metric for these weights, or what the run's judge says.
+    """
+    module, data, trainer = parts.module, parts.data, parts.trainer
+    last = job.folder / checkpoints.FOLDER / checkpoints.LAST
+    resumed = str(last) if job.settings["resume"] and last.is_file() else None
+    if trainer.is_global_zero:
+        save_settings(job.folder, job.settings, job.overrides)
+    if resumed is None and module.initial_batch_size:
+        data.prepare_data()
+        data.setup("fit")
+        module.initialize(data.initial_batch(module.initial_batch_size))
+    metrics: dict[str, float] = {}
+    with reporting(job, parts, metrics), relaunchable(job.folder, job.arguments):
+        trainer.fit(module, datamodule=data, ckpt_path=resumed, weights_only=True)
+        keeper = next((c for c in trainer.checkpoint_callbacks if isinstance(c, Checkpoints)), None)
+        logged = read_metrics(job.folder / METRICS_FILE)
+        metrics |= {name: pairs[-1][1] for name, pairs in logged.items() if not name.startswith("test/")}
+        kept = keeper.best_value if keeper else None
+        best = metrics.get(objective(job, module)[0] or "") if kept is None else kept
+        if keeper and kept is not None:
+            metrics |= validation_at_best(logged, keeper.monitor, kept)
+        best_weights = job.folder / checkpoints.FOLDER / checkpoints.BEST
+        if best_weights.is_file():
+            give_weights(module, read_checkpoint(best_weights), best_weights)
+        trainer.test(module, datamodule=data, verbose=False)
+        metrics |= _logged(trainer)
+        if job.settings.get("judge"):
+            judge: Judge = instantiate(job.settings["judge"], "judge")
+            best = metrics[judge.metric] = judge(job, parts)
+    return best
+
+
+def test(job: Job, parts: Parts) -> float | None:
+    """Evaluates a checkpoint on the test set and reports; returns the test value of the optimised metric."""
+    metrics: dict[str, float] = {}
+    with reporting(job, parts, metrics), relaunchable(job.folder, job.arguments):
+        parts.trainer.test(parts.module, datamodule=parts.data, verbose=False)
+        metrics |= _logged(parts.trainer)
+    complain_of_unreadable(parts.data)
+    metric, _ = objective(job, parts.module)
+    return metrics.get(f"test/{metric.partition('/')[2]}") if metric else None
+
+
+def predict(job: Job, parts: Parts) -> None:
+    """Writes the model's answer for each item of the data to `predictions.csv`, and what the paper gives beside it."""
+    module, data, trainer = parts.module, parts.data, parts.trainer
+    keeper = KeepFirstBatch()
+    trainer.callbacks.append(keeper)  # type: ignore[attr-defined]
+    batches = trainer.predict(module, datamodule=data) or []
+    names = data.item_names()
+    written = [write_predictions(job.folder / "predictions.csv", names, batches)]
+    with torch.inference_mode():
+        written += module.eval().write_predictions(names, keeper.batch, job.folder)
+    for path in written:
+        print(f"wrote {path}")
+    complain_of_unreadable(data)
+
+
+def complain_of_unreadable(data: PaperData) -> None:
+    """Says, now that everything else is answered, which items were left out.
+
+    Raises:
+        UserError: there are such items.
+    """
+    if data.unreadable:
+        raise UserError(*data.unreadable)
+
+
+def _logged(trainer: pl.Trainer) -> dict[str, float]:
+    return {name: float(value) for name, value in trainer.callback_metrics.items()}

@@ -1,0 +1,123 @@
+"""What a run is, settled from the command line, the config files and, with `checkpoint=`, the run that it stands on."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+
+from paperzoo.config import class_of, missing_or_unresolvable, plain
+from paperzoo.datamodule import PaperData
+from paperzoo.errors import UserError
+from paperzoo.reporting.results import flat
+from paperzoo.runner.check import pair_problems
+from paperzoo.runner.folder import VOLATILE, find_checkpoint, read_provenance, saved_settings
+from paperzoo.runner.job import Job
+
+ABSENT = object()  # null is a value
+
+
+def settle(config: DictConfig) -> Job:
+    """Resolves the config; for `checkpoint=` its model and data are those of the checkpoint but for what was typed now.
+
+    Raises:
+        UserError: values missing or not resolvable; the checkpoint is of another model.
+    """
+    hydra_config = HydraConfig.get()
+    folder = Path(hydra_config.runtime.output_dir)
+    choices = {
+        group: option for group, option in hydra_config.runtime.choices.items() if not group.startswith("hydra/")
+    }
+    if config.resume:
+        _keep_what_it_stood_on(config, saved_settings(folder))
+    if problems := missing_or_unresolvable(config):
+        unresolved: Any = OmegaConf.to_container(config)
+        raise UserError(*(pair_problems(unresolved, choices) or problems))
+    own_folders = [s.path for s in hydra_config.runtime.config_sources if s.provider == "command-line"]
+    typed = [o for o in hydra_config.overrides.task if not o.startswith("resume=")]
+    overrides = [*(f"--config-dir={Path(folder).resolve()}" for folder in own_folders), *typed]
+    settings = plain(config)
+    settings["published"] = flat(settings["published"])
+    if settings["checkpoint"] and settings["mode"] != "train":
+        provenance = read_provenance(find_checkpoint(Path(settings["checkpoint"])))
+        said = {override.lstrip("+~").split("=")[0] for override in overrides}
+        if choices.get("experiment") != provenance["choices"].get("experiment"):
+            said |= set(_preset_keys(choices.get("experiment")))
+        settings = adopt(settings, choices, said, provenance)
+    return Job(settings, choices, overrides, folder)
+
+
+def _keep_what_it_stood_on(config: DictConfig, saved: Mapping[str, Any] | None) -> None:
+    """Gives a resumed run the runs that it was started with, whatever the latest ones are by now."""
+    before = OmegaConf.create(dict(saved or {}))
+    pending: list[tuple[str, Any]] = [("", OmegaConf.to_container(config))]
+    while pending:
+        key, value = pending.pop()
+        if isinstance(value, dict):
+            pending += [(f"{key}.{name}" if key else str(name), child) for name, child in value.items()]
+        elif isinstance(value, str) and "${paperzoo.latest:" in value:
+            known = OmegaConf.select(before, key, default=ABSENT)
+            if known is not ABSENT:
+                OmegaConf.update(config, key, known)
+
+
+def adopt(
+    settings: dict[str, Any],
+    choices: Mapping[str, str | None],
+    said: set[str],
+    provenance: dict[str, Any],
+) -> dict[str, Any]:
+    """`settings` with the model, and unless other data was chosen the data, that a checkpoint was trained with.
+
+    The keys `said` for this run, typed or set by a preset other than the checkpoint's, stay. Other data comes in the
+    shape that the model knows (`PaperData.follows_model`).
+
+    Raises:
+        UserError: another model was chosen than the checkpoint's.
+    """
+    saved, trained_on = provenance["config"], provenance["choices"]
+    if choices["model"] != trained_on["model"]:
+        raise UserError(
+            f"checkpoint={settings['checkpoint']}: holds model '{trained_on['model']}', not '{choices['model']}'"
+        )
+
+    def overlay(section: str) -> dict[str, Any]:
+        result = OmegaConf.create({section: saved[section]})
+        now = OmegaConf.create({section: settings[section]})
+        for key in sorted(said | VOLATILE):
+            value = OmegaConf.select(now, key, default=ABSENT)
+            if key.startswith(f"{section}.") and value is not ABSENT:
+                OmegaConf.update(result, key, value)
+        return plain(result)[section]
+
+    adopted = {**settings, "model": overlay("model")}
+    if not said & {"published", "measured"}:
+        adopted |= {"published": saved["published"], "measured": saved["measured"]}
+    if choices["data"] == trained_on["data"]:
+        adopted["data"] = overlay("data")
+    else:
+        data_class = class_of(settings["data"], PaperData)
+        follows = data_class.follows_model if data_class else ()
+        known = {k: saved["data"][k] for k in follows if k in saved["data"] and f"data.{k}" not in said}
+        adopted["data"] = {**settings["data"], **known}
+        facts = settings["data"].get("facts", {})
+        adopted["data"]["facts"] = {**facts, **{name: value for name, value in known.items() if name in facts}}
+    return adopted
+
+
+def _preset_keys(name: str | None) -> Iterator[str]:
+    """The values that a preset sets, by their keys, and its top-level keys; none without a preset."""
+    sources = HydraConfig.get().runtime.config_sources
+    paths = [Path(source.path) / "experiment" / f"{name}.yaml" for source in sources if source.schema == "file"]
+    # plain, because a `???` of a DictConfig cannot be read
+    for preset in (OmegaConf.to_container(OmegaConf.load(path)) for path in paths if name and path.is_file()):
+        assert isinstance(preset, dict)
+        yield from (str(key) for key in preset)
+        pending: list[tuple[str, Any]] = [(str(key), value) for key, value in preset.items() if key != "defaults"]
+        while pending:
+            key, value = pending.pop()
+            if isinstance(value, dict):
+                pending += [(f"{key}.{child!s}", node) for child, node in value.items()]
+            else:
+                yield key

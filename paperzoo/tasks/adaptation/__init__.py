@@ -1,0 +1,6 @@
+"""Adversarial domain adaptation: what the papers on it share."""
+
+from paperzoo.tasks.adaptation.module import AdaptationModule, NonNegative, OptimizerFactory, Schedule
+from paperzoo.tasks.adaptation.reverse_validation import ReverseValidation
+
+__all__ = ["AdaptationModule", "NonNegative", "OptimizerFactory", "ReverseValidation", "Schedule"]

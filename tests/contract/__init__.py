@@ -1,0 +1,1 @@
+"""Three throw-away models that the contract must carry: two optimisers, one image without validation, two stages."""

@@ -1,0 +1,363 @@
+import csv
+import io
+import json
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hydra import compose, initialize_config_dir
+from hydra.core.utils import JobReturn, JobStatus
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+from rich.console import Console
+
+from paperzoo.cli import CONFIG_FOLDER
+from paperzoo.errors import UserError
+from paperzoo.reporting.results import Objective, average_problems
+from paperzoo.reporting.sweep import csv_text, page, report, short_names, terminal_parts
+from paperzoo.reporting.sweep_jobs import Sweep, read_jobs, sweep_of
+from paperzoo.runner.multirun import Multirun
+from tests.conftest import CommandLine
+from tests.reporting.test_page import NASTY, Page
+
+LOSS = {"metric": "val/loss", "direction": "min"}
+ACCURACY = {"metric": "val/accuracy", "direction": "max"}
+PUBLISHED = {"value": 0.8, "source": "Table 1", "direction": "max"}
+
+
+def write_job(
+    folder: Path,
+    number: int,
+    overrides: Mapping[str, str],
+    metrics: Mapping[str, float | None] | None,
+    config: Mapping[str, Any] | None = None,
+    **changes: Any,
+) -> None:
+    """A job's folder as a run leaves it; without `summary.json` if `metrics` is None."""
+    job = folder / str(number)
+    (job / ".hydra").mkdir(parents=True)
+    (job / ".hydra" / "overrides.yaml").write_text(yaml.safe_dump([f"{k}={v}" for k, v in overrides.items()]))
+    if metrics is None:
+        return
+    summary = {
+        "name": "glow/ablation",
+        "status": "finished",
+        "message": "",
+        "metrics": metrics,
+        "objective": LOSS,
+        "hours": 0.5,
+        "config": config or {},
+    }
+    (job / "summary.json").write_text(json.dumps(summary | changes))
+
+
+def sweep_in(folder: Path) -> Sweep:
+    return sweep_of(read_jobs(folder), folder)
+
+
+def places(sweep: Sweep) -> list[str]:
+    return [job.folder.name for job in sweep.jobs]
+
+
+def terminal(sweep: Sweep) -> list[str]:
+    file = io.StringIO()
+    for part in terminal_parts(sweep):
+        Console(width=80, file=file).print(part, markup=False, highlight=False)
+    return file.getvalue().splitlines()
+
+
+def rows(sweep: Sweep) -> list[dict[str, str]]:
+    return list(csv.DictReader(csv_text(sweep).splitlines()))
+
+
+# Which jobs there are, and which is best
+
+
+@pytest.mark.parametrize(("objective", "order"), [(LOSS, ["1", "2", "10"]), (ACCURACY, ["10", "2", "1"])])
+def test_the_best_job_comes_first(tmp_path: Path, objective: dict[str, str], order: list[str]) -> None:
+    for number, value in ((2, 0.5), (10, 0.9), (1, 0.1)):
+        write_job(tmp_path, number, {"seed": str(number)}, {objective["metric"]: value}, objective=objective)
+    assert places(sweep_in(tmp_path)) == order
+    assert [row["job"] for row in rows(sweep_in(tmp_path))] == order
+
+
+def test_jobs_that_optimised_different_things_stay_in_the_order_of_their_numbers(tmp_path: Path) -> None:
+    write_job(tmp_path, 0, {"model": "a"}, {"val/loss": 2})
+    write_job(tmp_path, 10, {"model": "b"}, {"val/accuracy": 0.5}, objective=ACCURACY)
+    write_job(tmp_path, 9, {"model": "c"}, {"val/loss": 1})
+    assert places(sweep_in(tmp_path)) == ["0", "9", "10"]
+
+
+def test_a_run_without_validation_is_judged_by_its_test(tmp_path: Path) -> None:
+    for number, value in enumerate((2.0, 1.0)):
+        write_job(tmp_path, number, {"seed": str(number)}, {"test/loss": value})
+    assert places(sweep_in(tmp_path)) == ["1", "0"]
+
+
+def test_of_a_search_that_looks_at_something_else_the_test_is_shown_too(tmp_path: Path) -> None:
+    metrics = {"train/loss": 3.0, "val/loss": 2.0, "test/accuracy": 0.5, "test/x": 1.0}
+    write_job(tmp_path, 0, {"seed": "0"}, metrics)
+    assert sweep_in(tmp_path).metrics == ["val/loss", "test/accuracy", "test/x"]
+
+
+def test_a_job_that_came_to_nothing_stands_last_and_says_why(tmp_path: Path) -> None:
+    write_job(tmp_path, 0, {"lr": "1"}, {"val/loss": 0.1}, status="failed", message="ValueError: a\nb")
+    write_job(tmp_path, 1, {"lr": "2"}, None)
+    write_job(tmp_path, 2, {"lr": "3"}, None)
+    refusal = {"status": "refused", "message": "lr=3: too large", "overrides": ["lr=3"]}
+    (tmp_path / "2" / "failure.json").write_text(json.dumps(refusal))
+    write_job(tmp_path, 3, {"lr": "4"}, {"val/loss": None})
+    write_job(tmp_path, 4, {"lr": "5"}, {"val/loss": 0.5})
+    write_job(tmp_path, 5, {"lr": "6"}, {"val/loss": 0.2}, status="stopped")
+    (tmp_path / "1" / "summary.json").write_text("{damaged")
+    sweep = sweep_in(tmp_path)
+    assert places(sweep) == ["4", "3", "0", "1", "2", "5"]
+    assert [(row["state"], row["lr"]) for row in rows(sweep)[1:5]] == [
+        ("finished", "4"),
+        ("failed", "1"),
+        ("unfinished", "2"),
+        ("refused", "3"),
+    ]
+    assert sweep.title == "glow/ablation: 6 jobs, 2 finished, 1 stopped, 1 failed, 1 refused, 1 unfinished"
+    assert terminal(sweep)[-2:] == ["failed: 0: ValueError: a", "refused: 2: lr=3: too large"]
+
+
+def test_columns_are_what_was_typed_and_differs(tmp_path: Path) -> None:
+    for number, lr in enumerate(("1e-3", "0.001", "1e-2")):
+        typed = {"experiment": "glow/ablation", "model.optimizer.lr": lr, "case.pair": "[a, b]"}
+        write_job(tmp_path, number, typed, {"val/loss": number}, {"model": {"optimizer": {"lr": float(lr)}}})
+    write_job(tmp_path, 3, {"case.pair": "[a,b]"}, {"val/loss": 9}, {"case": {"pair": ["a", "b"]}})
+    sweep = sweep_in(tmp_path)
+    assert sweep.varied == ["experiment", "model.optimizer.lr"]
+    assert [row["model.optimizer.lr"] for row in rows(sweep)] == ["0.001", "0.001", "0.01", "-"]
+
+
+def test_a_key_is_shortened_as_far_as_it_is_clear() -> None:
+    assert short_names(["model.lr", "prior.lr", "a.b.width", "seed", "test/loss", "val/loss"]) == {
+        "model.lr": "model.lr",
+        "prior.lr": "prior.lr",
+        "a.b.width": "width",
+        "seed": "seed",
+        "test/loss": "test/loss",
+        "val/loss": "val/loss",
+    }
+
+
+# Means
+
+
+def test_the_mean_over_seeds_stands_beside_the_published_number(tmp_path: Path) -> None:
+    number = 0
+    for width, values in (("8", (0.5, 0.7)), ("16", (0.8, 0.9))):
+        for seed, value in enumerate(values):
+            typed = {"model.width": width, "seed": str(seed)}
+            config = {"seed": seed, "published": {"test/accuracy": PUBLISHED}}
+            write_job(tmp_path, number, typed, {"test/accuracy": value, "val/loss": -value}, config)
+            number += 1
+    write_job(tmp_path, 4, {"model.width": "16", "seed": "2"}, {"test/accuracy": 0.1}, status="failed")
+    best, other = sweep_in(tmp_path).averages
+    assert best.settings == {"model.width": "16"}
+    assert best.row.measured == pytest.approx(0.85)
+    assert best.deviation == pytest.approx(0.05 * 2**0.5)
+    assert (best.count, best.planned) == (2, 3)
+    assert (best.row.published, best.row.source, best.row.verdict) == (0.8, "Table 1", "better")
+    assert other.row.measured == pytest.approx(0.6)
+    lines = [line.split() for line in terminal(sweep_in(tmp_path))]
+    assert ["16", "accuracy", "2", "of", "3", "0.85", "0.07071", "0.8", "+0.05", "(better)"] in lines
+
+
+def test_jobs_without_seeds_have_no_mean(tmp_path: Path) -> None:
+    for number in range(2):
+        write_job(tmp_path, number, {"model.width": str(number)}, {"val/loss": number})
+    assert sweep_in(tmp_path).averages == []
+
+
+def write_pairs(folder: Path, **average: Any) -> None:
+    """Two pairs, each with two weights: of the first pair the second weight has the smaller risk, and conversely."""
+    node = {"over": ["case.pair"], "choose": "val/risk", "direction": "min"} | average
+    outcomes = {"a,b": ((0.3, 0.9, 0.1), (0.2, 0.6, 1)), "b,a": ((0.1, 0.5, 0.1), (0.4, 0.7, 1))}
+    number = 0
+    for pair, runs in outcomes.items():
+        for risk, accuracy, weight in runs:
+            published = {"test/accuracy": PUBLISHED | {"value": 0.4 if pair == "a,b" else 0.6}}
+            config = {"case": {"pair": pair.split(",")}, "average": node, "published": published}
+            metrics = {"val/risk": risk, "test/accuracy": accuracy, "val/loss": accuracy}
+            write_job(folder, number, {"case.pair": f"[{pair}]", "model.weight": str(weight)}, metrics, config)
+            number += 1
+
+
+def test_of_each_case_the_job_of_the_best_choice_is_averaged(tmp_path: Path) -> None:
+    write_pairs(tmp_path)
+    sweep = sweep_in(tmp_path)
+    assert [job.folder.name for job in sweep.chosen] == ["1", "2"]
+    (average,) = sweep.averages
+    assert average.row.measured == pytest.approx(0.55)
+    assert average.deviation == pytest.approx(0.1 / 2**0.5)
+    assert average.row.published == pytest.approx(0.5)
+    assert average.row.source == "Table 1, mean of 2"
+    assert places(sweep) == ["2", "1", "0", "3"]  # by the risk, not by what the preset optimises
+    assert [row["chosen"] for row in rows(sweep)] == ["yes", "yes", "no", "no"]
+    assert not any(line.startswith(("0 ", "3 ")) for line in terminal(sweep))
+
+
+def test_a_published_mean_goes_before_that_of_the_jobs(tmp_path: Path) -> None:
+    write_pairs(tmp_path, published={"test/accuracy": PUBLISHED})
+    (average,) = sweep_in(tmp_path).averages
+    assert (average.row.published, average.row.source) == (0.8, "Table 1")
+
+
+def test_without_a_choice_all_jobs_of_a_case_are_averaged(tmp_path: Path) -> None:
+    write_pairs(tmp_path, choose=None)
+    assert [(a.settings, a.row.measured) for a in sweep_in(tmp_path).averages] == [
+        ({"model.weight": "0.1"}, pytest.approx(0.7)),
+        ({"model.weight": "1"}, pytest.approx(0.65)),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("average", "complaint"),
+    [
+        ([], r"average=\[\]: should be"),
+        ({"over": "seed"}, "average.over='seed': should be a list of config keys"),
+        ({"over": []}, r"average.over=\[\]: should be"),
+        ({"over": ["seed"], "choose": "risk"}, "average.choose='risk': a metric is named"),
+        ({"over": ["seed"], "choose": "val/risk"}, "average.direction=None: should say"),
+        ({"over": ["seed"], "chose": "val/risk"}, "average.chose: unknown"),
+        ({"over": ["seed"], "published": {"test/x": {}}}, "average.published.test/x.value=None: should be a number"),
+    ],
+)
+def test_a_malformed_average_is_named(average: Any, complaint: str) -> None:
+    assert re.match(complaint, average_problems(average)[0])
+
+
+def test_sound_averages_have_no_problems() -> None:
+    for average in (None, {"over": ["seed"]}, {"over": ["a.b"], "choose": "val/x", "direction": "max"}):
+        assert average_problems(average) == []
+
+
+# What is written
+
+
+def test_the_page_is_whole_and_what_jobs_say_is_text_in_it(tmp_path: Path) -> None:
+    for number in range(2):
+        typed = {"model.name": NASTY, "seed": str(number), NASTY: str(number)}
+        metrics = {"val/loss": 0.5, f"test/{NASTY}": 1.0}
+        published = {f"test/{NASTY}": {"value": number, "source": NASTY, "direction": "min"}}
+        config = {"seed": number, "published": published}
+        write_job(tmp_path, number, typed, metrics, config, name=NASTY, message=NASTY, status="stopped")
+    write_job(tmp_path, 2, {"seed": "2"}, {"val/loss": 0.5})
+    (tmp_path / "2" / "report.html").touch()
+    html = page(sweep_in(tmp_path))
+    shown = Page(html)
+    assert NASTY not in html
+    assert NASTY in shown.text
+    assert shown.loads == []
+    assert re.findall(r'href="([^"]*)"', html) == ["2/report.html"]
+
+
+def test_a_sweep_leaves_a_page_a_table_and_its_last_lines(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_pairs(tmp_path)
+    report(read_jobs(tmp_path), tmp_path)
+    assert {path.name for path in tmp_path.iterdir() if path.is_file()} == {"sweep.html", "sweep.csv"}
+    printed = capsys.readouterr().out
+    assert "glow/ablation: 4 jobs, 4 finished" in printed
+    assert "Table 1, mean of 2" in printed
+    assert printed.splitlines()[-1] == f"sweep: {tmp_path / 'sweep.html'}"
+
+
+def test_the_terminal_table_fits_80_columns(tmp_path: Path) -> None:
+    for number in range(60):
+        typed = {"model.network.hidden": "50", "model.schedule.domain_weight": f"{number / 7}"}
+        typed |= {"case.pair": f"[electronics,kitchen{number}]"}
+        metrics = dict.fromkeys(("val/loss", "test/accuracy_target", "test/accuracy_source"), 0.123456789)
+        config = {"published": {"test/accuracy_target": PUBLISHED | {"value": number}}}
+        write_job(tmp_path, number, typed, metrics, config)
+    lines = terminal(sweep_in(tmp_path))
+    assert max(map(len, lines)) <= 80
+    assert "0.1235" in lines[5]
+    assert "... and 20 more in sweep.html" in "\n".join(lines)
+
+
+# Around the jobs
+
+
+def hydra_config(folder: Path, mode: RunMode) -> DictConfig:
+    node = {"runtime": {"output_dir": str(folder)}, "mode": mode, "sweep": {"dir": str(folder)}}
+    return OmegaConf.create({"hydra": node | {"overrides": {"task": ["seed=-1"], "hydra": []}}})
+
+
+def failed(error: Exception) -> JobReturn:
+    return JobReturn(status=JobStatus.FAILED, _return_value=error)
+
+
+def test_a_refused_job_of_a_multirun_is_recorded_though_it_never_was_a_run(tmp_path: Path) -> None:
+    Multirun().on_job_end(hydra_config(tmp_path / "0", RunMode.MULTIRUN), failed(UserError("seed=-1: no", "x=2: no")))
+    Multirun().on_job_end(hydra_config(tmp_path / "1", RunMode.MULTIRUN), failed(KeyError("x")))
+    refused, broken = read_jobs(tmp_path)
+    assert (refused.state, refused.message, refused.overrides) == ("refused", "seed=-1: no\nx=2: no", {"seed": "-1"})
+    assert (broken.state, broken.message) == ("failed", "KeyError: 'x'")
+
+
+def test_a_single_run_and_a_job_with_a_summary_are_left_alone(tmp_path: Path) -> None:
+    Multirun().on_job_end(hydra_config(tmp_path / "0", RunMode.RUN), failed(UserError("no")))
+    Multirun().on_job_end(hydra_config(tmp_path / "1", RunMode.MULTIRUN), JobReturn(status=JobStatus.COMPLETED))
+    assert list(tmp_path.iterdir()) == []
+    write_job(tmp_path, 2, {}, {})
+    Multirun().on_job_end(hydra_config(tmp_path / "2", RunMode.MULTIRUN), failed(UserError("no")))
+    assert not (tmp_path / "2" / "failure.json").exists()
+
+
+def test_a_multirun_settles_its_folder_once_for_all_jobs(tmp_path: Path) -> None:
+    config = hydra_config(tmp_path / 'a "b"', RunMode.MULTIRUN)
+    Multirun().on_multirun_start(config)
+    assert config.hydra.overrides.hydra == [f'hydra.sweep.dir="{tmp_path}/a \\"b\\""']
+    Multirun().on_multirun_start(config)
+    assert len(config.hydra.overrides.hydra) == 1
+
+
+def test_a_multirun_without_a_job_leaves_nothing(tmp_path: Path) -> None:
+    Multirun().on_multirun_end(hydra_config(tmp_path, RunMode.MULTIRUN))
+    assert list(tmp_path.iterdir()) == []
+
+
+def sweeps() -> Iterator[tuple[str, str]]:
+    """Each option of `sweep` that declares an average, with each preset that its head names."""
+    for path in sorted((CONFIG_FOLDER / "sweep").glob("*.yaml")):
+        if "average:" in path.read_text():
+            presets = re.findall(rf"train\.py -m experiment=(\S+) sweep={path.stem}", path.read_text())
+            assert presets
+            yield from ((path.stem, preset) for preset in presets)
+
+
+@pytest.mark.parametrize(("name", "preset"), sweeps())
+def test_a_sweep_composes_with_the_presets_that_it_names(name: str, preset: str) -> None:
+    with initialize_config_dir(str(CONFIG_FOLDER)):
+        config = compose("train", [f"experiment={preset}", f"sweep={name}"], return_hydra_config=True)
+    resolved: Any = OmegaConf.to_container(config.average, resolve=True)
+    assert average_problems(resolved) == []
+    assert set(resolved["over"]) <= config.hydra.sweeper.params.keys()
+    for key in config.hydra.sweeper.params:
+        assert OmegaConf.select(config, key) is not None
+    published: Any = OmegaConf.to_container(config.published, resolve=True)
+    assert all(entry["value"] for entry in published.values())
+
+
+@pytest.mark.slow
+def test_a_multirun_with_a_refused_job_leaves_one_table(command_line: CommandLine, tmp_path: Path) -> None:
+    result = command_line("-m", "experiment=glow/digits_laptop,realnvp/digits_laptop", "trainer=smoke", "seed=0,-1")
+    assert result.returncode == 1
+    (folder,) = (tmp_path / "outputs" / "multirun").iterdir()
+    sweep = sweep_in(folder)
+    assert [job.state for job in sweep.jobs] == ["finished", "finished", "refused", "refused"]
+    assert sweep.varied == ["experiment", "seed"]
+    assert sweep.jobs[0].objective == Objective("val/bits_per_dim", "min")
+    assert (folder / "sweep.html").is_file()
+    assert (folder / "sweep.csv").is_file()
+    assert (
+        f"refused: 1, 3: seed=-1: should be a whole number from 0 to 4294967295\nsweep: {folder.relative_to(tmp_path)}"
+        in result.stdout
+    )
+    assert "_execution_whitelist_" not in result.stderr

@@ -1,0 +1,317 @@
+"""Whole runs: what they leave, how they stop, how they go on, what they refuse."""
+
+import csv
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+from paperzoo.data.images.small_images import Digits
+from paperzoo.errors import UserError
+from paperzoo.reporting.metrics_csv import read_metrics
+from tests.conftest import ROOT, CommandLine, RunJob
+
+TINY = (
+    "model=glow",
+    "data=digits",
+    "trainer=cpu",
+    "model.levels=2",
+    "model.depth=1",
+    "model.width=8",
+    "model.n_bits=4",
+    "model.warmup_steps=0",
+    "model.samples=2",
+    "model.temperatures=[0.7]",
+    "data.batch_size=128",
+    "trainer.max_epochs=2",
+    "trainer.log_every_n_steps=1",
+)
+
+
+def message(run_job: RunJob, *arguments: str) -> str:
+    with pytest.raises(UserError) as error:
+        run_job(*arguments)
+    return str(error.value)
+
+
+def test_a_run_leaves_everything_that_the_readme_promises(run_job: RunJob) -> None:
+    folder = run_job(*TINY)
+    for name in ("checkpoints/best.ckpt", "checkpoints/last.ckpt", "figures/samples.png", "metrics.csv", "report.html"):
+        assert (folder / name).stat().st_size > 0, name
+    summary = json.loads((folder / "summary.json").read_text())
+    assert summary["status"] == "finished"
+    assert summary["metrics"]["test/bits_per_dim"] < summary["metrics"]["val/bits_per_dim"] + 1
+    assert summary["epochs"] == 2
+    assert summary["steps"] == 2 * (1497 // 128)
+    assert not list(folder.rglob("*.tmp"))
+
+
+def test_the_test_mode_measures_what_the_training_reported(run_job: RunJob) -> None:
+    trained = run_job(*TINY)
+    tested = run_job("mode=test", f"checkpoint={trained}")
+    first, second = (json.loads((f / "summary.json").read_text())["metrics"] for f in (trained, tested))
+    assert second["test/bits_per_dim"] == first["test/bits_per_dim"]
+
+
+def test_a_lone_checkpoint_says_what_it_is(run_job: RunJob, tmp_path: Path) -> None:
+    trained = run_job(*TINY)
+    lone = tmp_path / "lone.ckpt"
+    shutil.move(trained / "checkpoints" / "best.ckpt", lone)
+    expected = json.loads((trained / "summary.json").read_text())["metrics"]["test/bits_per_dim"]
+    shutil.rmtree(trained)
+    tested = run_job("mode=test", f"checkpoint={lone}")
+    assert json.loads((tested / "summary.json").read_text())["metrics"]["test/bits_per_dim"] == expected
+
+
+@pytest.mark.parametrize("conditional", ["true", "false"])
+def test_predict_scores_the_users_own_images(conditional: str, run_job: RunJob, tmp_path: Path) -> None:
+    trained = run_job(*TINY, f"model.class_conditional={conditional}")
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    generator = np.random.default_rng(0)
+    for name in ("noise.png", "another.png"):
+        Image.fromarray(generator.integers(0, 256, (20, 30, 3), dtype=np.uint8)).save(pictures / name)
+    Image.fromarray(np.zeros((9, 9), dtype=np.uint8)).save(pictures / "black.png")
+    folder = run_job("mode=predict", f"checkpoint={trained}", "data=image_folder", f"data.path={pictures}")
+    rows = {row["item"]: row for row in csv.DictReader((folder / "predictions.csv").open())}
+    assert set(rows) == {"another.png", "black.png", "noise.png"}
+    dimensions = 8 * 8
+    for row in rows.values():
+        nats, bits = float(row["log_likelihood_nats"]), float(row["bits_per_dim"])
+        assert bits == pytest.approx(-nats / (dimensions * np.log(2)), rel=1e-5)
+    assert (folder / "samples_T0.70.npy").exists()
+    assert (folder / "samples_T0.70.png").exists()
+    assert (folder / "interpolation.png").exists()
+
+
+def test_the_return_value_is_the_best_value_of_the_objective(run_job: RunJob, monkeypatch: pytest.MonkeyPatch) -> None:
+    import paperzoo.runner.run
+
+    returned: list[float | None] = []
+    original = paperzoo.runner.run.train
+    monkeypatch.setattr(paperzoo.runner.run, "train", lambda job, parts: returned.append(original(job, parts)))
+    folder = run_job(*TINY)
+    assert returned == [min(value for _, value in read_metrics(folder / "metrics.csv")["val/bits_per_dim"])]
+
+
+def test_the_reported_validation_is_that_of_the_best_weights(run_job: RunJob) -> None:
+    folder = run_job(*TINY, "model.class_conditional=true", "model.optimizer.lr=0.05", "trainer.max_epochs=4")
+    logged = {name: dict(pairs) for name, pairs in read_metrics(folder / "metrics.csv").items()}
+    reported = json.loads((folder / "summary.json").read_text())["metrics"]
+    best = min(logged["val/bits_per_dim"], key=logged["val/bits_per_dim"].__getitem__)
+    assert reported["val/bits_per_dim"] == logged["val/bits_per_dim"][best]
+    assert reported["val/accuracy"] == logged["val/accuracy"][best]
+
+
+def test_seed_zero_is_a_seed(run_job: RunJob) -> None:
+    first, second, other = (run_job(*TINY, f"seed={seed}") for seed in (0, 0, 1))
+    assert (first / "metrics.csv").read_bytes() == (second / "metrics.csv").read_bytes()
+    assert (first / "metrics.csv").read_bytes() != (other / "metrics.csv").read_bytes()
+
+
+def test_debug_overfit_learns_four_batches_by_heart(run_job: RunJob) -> None:
+    small = (*TINY, "data.batch_size=4", "model.width=32", "model.depth=4", "model.optimizer.lr=0.01")
+    folder = run_job(*(o for o in small if "max_epochs" not in o), "debug=overfit")
+    metrics = read_metrics(folder / "metrics.csv")
+    assert len(metrics["train/bits_per_dim"]) == 400
+    last_epoch = [value for _, value in metrics["train/bits_per_dim"][-4:]]
+    assert max(last_epoch) < metrics["val/bits_per_dim"][-1][1] - 1
+
+
+@pytest.mark.parametrize("debug", ["limit", "profiler"])
+def test_debug_configs_run_to_the_report(debug: str, run_job: RunJob) -> None:
+    folder = run_job(*(o for o in TINY if "max_epochs" not in o), f"debug={debug}")
+    assert json.loads((folder / "summary.json").read_text())["epochs"] == 1
+
+
+# What is refused
+
+
+def test_all_mistakes_are_told_together(run_job: RunJob) -> None:
+    text = message(run_job, *TINY, "mode=tset", "model.width=-3", "model.optimizer.lr=fast", "seed=-1", "data.workers=-7")
+    for key in ("mode=tset", "model.width=-3", "model.optimizer.lr=fast", "seed=-1", "data.workers=-7"):
+        assert key in text
+
+
+def test_a_size_that_cannot_be_halved_so_often_is_refused(run_job: RunJob) -> None:
+    assert "model.levels=4" in message(run_job, *TINY, "model.levels=4")
+
+
+class Numbers(NamedTuple):
+    value: Tensor
+
+
+def test_a_pair_that_does_not_fit_names_what_does(run_job: RunJob, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Digits, "yields", Numbers)
+    text = message(run_job, *TINY)
+    assert "model 'glow' takes Images or LabelledImages or AttributedImages, data 'digits' yields Numbers" in text
+    fitting = text.split("data that fit: ")[1].splitlines()[0]
+    assert "cifar10" in fitting
+    assert "digits" not in fitting
+    assert "models that take Numbers: none" in text
+
+
+def test_missing_data_is_named_and_the_network_left_alone(run_job: RunJob, tmp_path: Path) -> None:
+    text = message(run_job, "model=glow", "data=cifar10", "data.download=false", f"data_root={tmp_path}")
+    assert str(tmp_path) in text
+    assert "import_data.py cifar10" in text
+
+
+def test_a_checkpoint_of_another_model_is_refused(run_job: RunJob) -> None:
+    trained = run_job(*TINY)
+    text = message(run_job, "mode=test", f"checkpoint={trained}", "model=realnvp")
+    assert "holds model 'glow', not 'realnvp'" in text
+
+
+def test_a_checkpoint_of_another_architecture_is_refused(run_job: RunJob) -> None:
+    trained = run_job(*TINY)
+    text = message(run_job, "mode=test", f"checkpoint={trained}", "model.width=16")
+    assert "weights do not fit" in text
+
+
+def test_a_damaged_checkpoint_is_named(run_job: RunJob) -> None:
+    trained = run_job(*TINY)
+    path = trained / "checkpoints" / "best.ckpt"
+    path.write_bytes(path.read_bytes()[:1000])
+    assert str(path) in message(run_job, "mode=test", f"checkpoint={trained}")
+
+
+def test_a_checkpoint_holds_no_code(run_job: RunJob) -> None:
+    path = run_job(*TINY) / "checkpoints" / "best.ckpt"
+    content = torch.load(path, weights_only=True)
+    assert content["paperzoo"]["choices"]["model"] == "glow"
+    assert "levels: 2" in content["paperzoo"]["config"]
+
+
+def test_resuming_with_another_config_is_refused(run_job: RunJob) -> None:
+    folder = run_job(*TINY)
+    text = message(run_job, f"resume={folder}", "model.width=16")
+    assert "model.width: 8 when the run was started, 16 now" in text
+    longer = run_job(f"resume={folder}", "trainer.max_epochs=3")
+    assert json.loads((longer / "summary.json").read_text())["epochs"] == 3
+    again = json.loads((run_job(f"resume={folder}", "trainer.max_epochs=4") / "summary.json").read_text())
+    assert again["epochs"] == 4
+    assert "resume" not in again["command"]
+
+
+def test_a_non_finite_loss_stops_the_run_and_names_the_step(run_job: RunJob) -> None:
+    text = message(run_job, *TINY, "model.optimizer.lr=1e30")
+    assert "NaN or infinite at step" in text
+
+
+# Real processes
+
+
+def start(folder: Path, *arguments: str) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        [sys.executable, str(ROOT / "train.py"), *arguments],
+        cwd=folder.parent,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def wait_for_lines(path: Path, count: int, process: "subprocess.Popen[str]") -> None:
+    while not path.exists() or path.read_text().count("\n") < count:
+        assert process.poll() is None, process.communicate()[0]
+        time.sleep(0.01)
+
+
+MID_EPOCH = "callbacks.checkpoints.every_minutes=0.0002"
+LONG = (*TINY, "trainer.max_epochs=4", "trainer.enable_progress_bar=false", MID_EPOCH)
+
+
+def test_a_run_that_was_killed_resumes_to_bit_identical_metrics(run_job: RunJob, tmp_path: Path) -> None:
+    undisturbed = run_job(*LONG)
+    folder = tmp_path / "killed"
+    process = start(folder, *LONG, f"hydra.run.dir={folder}")
+    wait_for_lines(folder / "metrics.csv", 18, process)  # in the middle of the second epoch
+    process.kill()
+    process.communicate()
+    assert (folder / "metrics.csv").read_bytes() != (undisturbed / "metrics.csv").read_bytes()
+    resumed = start(folder, f"resume={folder}")
+    output = resumed.communicate()[0]
+    assert resumed.returncode == 0, output
+    assert (folder / "metrics.csv").read_bytes() == (undisturbed / "metrics.csv").read_bytes()
+    last = (f / "checkpoints" / "last.ckpt" for f in (folder, undisturbed))
+    resumed_weights, weights = (torch.load(path, weights_only=True)["state_dict"] for path in last)
+    for name, value in weights.items():
+        assert torch.equal(value, resumed_weights[name]), name
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_saves_first_and_says_how_to_go_on(signum: signal.Signals, tmp_path: Path) -> None:
+    folder = tmp_path / "stopped"
+    process = start(folder, *TINY, "trainer.max_epochs=1000", f"hydra.run.dir={folder}")
+    wait_for_lines(folder / "metrics.csv", 5, process)
+    process.send_signal(signum)
+    output = process.communicate(timeout=60)[0]
+    assert process.returncode == 128 + signum
+    assert f"python train.py resume={folder}" in output
+    assert "Traceback" not in output
+    assert torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] > 0
+    assert json.loads((folder / "summary.json").read_text())["status"] == "stopped"
+
+
+def test_a_mistake_ends_with_one_message_and_exit_code_two(command_line: CommandLine) -> None:
+    result = command_line("model=glow", "data=digits", "model.levels=4")
+    assert result.returncode == 2
+    assert result.stderr.startswith("paperzoo: model.levels=4")
+    assert "Traceback" not in result.stderr
+
+
+def test_resuming_a_finished_run_leaves_its_results_as_they_were(run_job: RunJob) -> None:
+    folder = run_job(*TINY)
+    summary, metrics = json.loads((folder / "summary.json").read_text()), (folder / "metrics.csv").read_bytes()
+    run_job(f"resume={folder}")
+    again = json.loads((folder / "summary.json").read_text())
+    assert (folder / "metrics.csv").read_bytes() == metrics
+    for key in ("metrics", "epochs", "steps", "status"):
+        assert again[key] == summary[key], key
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("optimize_direction=minimize",), "optimize_direction=minimize: should be min, max or null"),
+        (("callbacks.figures=null",), "to switch it off: '~callbacks.figures'"),
+        (("~data",), "data"),  # what is left interpolates from it
+        (("resume=",), "resume=: is empty"),
+    ],
+)
+def test_less_usual_mistakes_get_a_sentence_too(arguments: tuple[str, ...], words: str, run_job: RunJob) -> None:
+    tiny = [o for o in TINY if not o.startswith("data.")]
+    assert words in message(run_job, *tiny, *arguments)
+
+
+def test_a_preset_of_another_model_is_refused_for_a_checkpoint(run_job: RunJob) -> None:
+    trained = run_job(*TINY)
+    text = message(run_job, "mode=test", f"checkpoint={trained}", "experiment=realnvp/digits_laptop")
+    assert "holds model 'glow', not 'realnvp'" in text
+
+
+def test_a_folder_of_the_users_own_configs_is_remembered(command_line: CommandLine, tmp_path: Path) -> None:
+    own = tmp_path / "own" / "experiment" / "mine"
+    own.mkdir(parents=True)
+    (own / "tiny.yaml").write_text("# @package _global_\nmodel: {levels: 2, depth: 1, width: 8, samples: 1}\n")
+    quiet = ("trainer.enable_progress_bar=false", "trainer.enable_model_summary=false", "hydra.run.dir='my run'")
+    first = command_line(
+        "--config-dir=own", "experiment=mine/tiny", "trainer=smoke", "model.temperatures=[0.7]", *quiet
+    )
+    assert first.returncode == 0, first.stderr
+    resumed = command_line("resume='my run'", "trainer.max_steps=3")
+    assert resumed.returncode == 0, resumed.stderr
+    assert json.loads((tmp_path / "my run" / "summary.json").read_text())["steps"] == 3
