@@ -32,6 +32,23 @@ class AttributedImages(NamedTuple):
     attributes: Bool[Tensor, "batch attribute"]
 
 
+LACKING, HAVING, TO_EDIT = range(3)
+
+
+class ComparedImages(NamedTuple):
+    """Images without and with something, a smile perhaps, and those that are to get it; the latter come last."""
+
+    image: UInt8[Tensor, "batch channel height width"]
+    role: Int64[Tensor, " batch"]
+    """`LACKING`, `HAVING` or `TO_EDIT`."""
+
+
+class LatentVectors(NamedTuple):
+    """What a flow makes of images, all levels one after another, the first one first: an image in as many numbers."""
+
+    latent: Float[Tensor, "batch dimension"]
+
+
 class SatProblems(NamedTuple):
     """Formulas in conjunctive normal form, side by side as one graph: a disjoint union.
 

@@ -1,6 +1,7 @@
 """The command line. Imports nothing heavier than Hydra, so that help, `--cfg job` and a wrong name answer at once."""
 
 import difflib
+import os
 import re
 import secrets
 import sys
@@ -9,16 +10,25 @@ from typing import cast
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
-from paperzoo.errors import UserError
-from paperzoo.runner.folder import latest_run, run_name
+from paperzoo.errors import UserError, report_user_error
+from paperzoo.refusals import refusal
+from paperzoo.runner.folder import latest_run, quoted, run_name
 
 DEFAULT_EXPERIMENT = "glow/digits_laptop"
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
 PROCESS_ID = secrets.token_hex(2)  # tells apart runs that were started in the same second
+
+# The last part of keys whose values are texts or paths, whatever they look like: data.path=2024 is a folder.
+TEXTS = {
+    *("path", "test_path", "puzzle", "question", "before"),
+    *("resume", "checkpoint", "output_root", "data_root", "dir", "notes"),
+}
 
 _packaged = Path(__file__).parent / "conf"
 CONFIG_FOLDER = _packaged if _packaged.is_dir() else Path(__file__).parent.parent / "conf"
@@ -32,6 +42,10 @@ def register_resolvers() -> None:
         lambda preset, *, _root_: str(latest_run(preset, Path(_root_.output_root))),
         use_cache=False,
         replace=True,
+    )
+    OmegaConf.register_resolver("paperzoo.sum", lambda *numbers: sum(map(int, numbers)), replace=True)
+    OmegaConf.register_resolver(
+        "paperzoo.training", lambda value, *, _root_: value if _root_.get("mode") == "train" else None, replace=True
     )
     OmegaConf.register_resolver("paperzoo.short_id", lambda: PROCESS_ID, use_cache=True, replace=True)
 
@@ -61,6 +75,7 @@ def complete_arguments(arguments: list[str]) -> list[str]:
         key: _unquoted(value)
         for key, value in (a.split("=", 1) for a in arguments if "=" in a and not a.startswith("-"))
     }
+    arguments = quoted_texts(arguments)
     for key in ("resume", "checkpoint"):
         if key in given and not given[key]:
             raise UserError(f"{key}=: is empty; give a run folder")
@@ -68,6 +83,8 @@ def complete_arguments(arguments: list[str]) -> list[str]:
         from paperzoo.runner.folder import overrides_to_resume
 
         before = overrides_to_resume(Path(resume))
+        if "--multirun" in before:
+            return before + [a for a in arguments if not a.startswith("resume=")]
         return before + [a for a in arguments if not (a.startswith(("~", "+")) and a in before)]
     if (checkpoint := given.get("checkpoint", "null")) != "null":
         from paperzoo.runner.folder import overrides_to_reuse
@@ -80,6 +97,25 @@ def complete_arguments(arguments: list[str]) -> list[str]:
     if not {"experiment", "model", "data"} & given.keys():
         return [f"experiment={DEFAULT_EXPERIMENT}", *arguments]
     return arguments
+
+
+def quoted_texts(arguments: list[str]) -> list[str]:
+    """The arguments with the texts among them in quotes, so that Hydra's grammar takes them as they are.
+
+    That is what `TEXTS` names, and what has other letters than ASCII's. Lists, interpolations, null, what is in quotes
+    already, and in a multirun what has a comma, stay.
+    """
+    is_sweep = bool({"-m", "--multirun"} & set(arguments))
+
+    def text(argument: str) -> str:
+        key, is_given, value = argument.partition("=")
+        is_text = key.rpartition(".")[2] in TEXTS or not value.isascii()
+        is_plain = value and value != "null" and value[0] not in "'\"[{$?"
+        if argument.startswith("-") or not (is_given and is_text and is_plain) or (is_sweep and "," in value):
+            return argument
+        return f"{key}={quoted(value)}"
+
+    return [text(argument) for argument in arguments]
 
 
 def _unquoted(value: str) -> str:
@@ -102,23 +138,22 @@ def _find_presets(names: list[str]) -> None:
             raise UserError(f"experiment={name}: there is no such preset; {hint}  presets: {', '.join(known)}")
 
 
-def report_user_error(error: UserError) -> None:
-    """Prints every problem once, on stderr, without a traceback."""
-    for problem in error.problems:
-        print(f"paperzoo: {problem}", file=sys.stderr)
+_began = False
 
 
 @hydra.main(config_path=str(CONFIG_FOLDER), config_name="train", execution_whitelist=["paperzoo.*"])
 def _task(config: DictConfig) -> float | None:
+    from paperzoo.runner.multirun import run_job
+
+    global _began
+    _began = True  # what is raised from now on is not Hydra's refusal of what was typed
     from paperzoo.runner.run import run
     from paperzoo.runner.watching import RunStoppedError
 
     try:
-        return run(config)
+        return run_job(config) if HydraConfig.get().mode is RunMode.MULTIRUN else run(config)
     except UserError as error:
         report_user_error(error)
-        if HydraConfig.get().mode is RunMode.MULTIRUN:
-            raise  # the launcher must see it; the other jobs go on
         sys.exit(EXIT_USER_ERROR)
     except RunStoppedError as stop:
         print(f"paperzoo: {stop}", file=sys.stderr)
@@ -132,11 +167,17 @@ def main() -> None:
     except UserError as error:
         report_user_error(error)
         sys.exit(EXIT_USER_ERROR)
+    os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra lets go of its refusals, to be told in our words
     try:
         _task()
     except KeyboardInterrupt:
         print("paperzoo: interrupted", file=sys.stderr)
         sys.exit(EXIT_INTERRUPTED)
+    except (HydraException, OmegaConfBaseException) as error:
+        if _began:
+            raise
+        report_user_error(UserError(refusal(error, sys.argv[1:])))
+        sys.exit(EXIT_USER_ERROR)
 
 
 if __name__ == "__main__":

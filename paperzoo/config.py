@@ -19,6 +19,7 @@ from paperzoo.errors import UserError
 T = TypeVar("T")
 
 FACTS = "facts"  # what a node of the data states for the models, and no constructor takes
+SMOKE = "smoke"  # what a node's values are with `trainer=smoke`, and no constructor takes; see `runner.smoke`
 
 # What a config may run. A config that somebody hands you cannot name anything else.
 EXECUTION_WHITELIST = (
@@ -40,7 +41,7 @@ EXECUTION_WHITELIST = (
 def instantiate(node: dict[str, Any], key: str = "", **arguments: Any) -> Any:
     """Builds what a resolved `node` describes with `_target_`, nested nodes first.
 
-    Lists arrive as tuples where the annotation says tuple; `facts`, which are for other nodes, do not arrive.
+    Lists arrive as tuples where the annotation says tuple; `facts` and `smoke`, which are not for it, do not arrive.
 
     Args:
         node: the resolved node.
@@ -50,6 +51,7 @@ def instantiate(node: dict[str, Any], key: str = "", **arguments: Any) -> Any:
     Raises:
         UserError: a constructor refuses its arguments; `key` stands in front of what it says.
     """
+    node = {name: value for name, value in node.items() if name != SMOKE}
     built = {name: _built(value, f"{key}.{name}" if key else name) for name, value in node.items()}
     nested = {name: value for name, value in built.items() if value is not node[name]}
     node = {name: value for name, value in node.items() if name not in nested and name != FACTS}

@@ -1,5 +1,7 @@
 """The one exception for a user's mistake: it says what is wrong and what to do, and is shown without a traceback."""
 
+import sys
+
 
 class UserError(Exception):
     """One or more problems that the user can mend, shown together.
@@ -11,3 +13,9 @@ class UserError(Exception):
     def __init__(self, *problems: str) -> None:
         super().__init__("\n".join(problems))
         self.problems = problems
+
+
+def report_user_error(error: UserError) -> None:
+    """Prints every problem once, on stderr, without a traceback."""
+    for problem in error.problems:
+        print(f"paperzoo: {problem}", file=sys.stderr)

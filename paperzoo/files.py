@@ -1,4 +1,4 @@
-"""Files written whole or not at all: to a temporary name in the same folder, then renamed."""
+"""Files written whole or not at all: to a temporary name in the same folder, then renamed; and those of a folder."""
 
 import os
 from collections.abc import Iterator
@@ -60,3 +60,25 @@ def write_bytes(path: Path, content: bytes) -> Path:
     with replacing(path) as temporary:
         temporary.write_bytes(content)
     return path
+
+
+def visible_files(folder: Path) -> Iterator[Path]:
+    """All files in `folder` and below, in no order: nothing hidden, linked folders too, and links to nothing.
+
+    Whoever reads a link to nothing is told so; who skips it here would never know. A folder that is linked into itself
+    is gone through once. What is neither file nor link (a pipe, a device) is left out.
+    """
+    for place, folders, names in os.walk(folder, followlinks=True):
+        here = Path(place)
+        folders[:] = [name for name in folders if not name.startswith(".") and not _is_loop(here / name)]
+        paths = (here / name for name in names if not name.startswith("."))
+        yield from (path for path in paths if path.is_file() or leads_nowhere(path))
+
+
+def leads_nowhere(path: Path) -> bool:
+    """Whether it is a link to something that is not there."""
+    return path.is_symlink() and not path.exists()
+
+
+def _is_loop(folder: Path) -> bool:
+    return folder.is_symlink() and folder.resolve() in (parent.resolve() for parent in folder.parents)

@@ -1,5 +1,8 @@
 """The base of every paper's LightningModule."""
 
+import fnmatch
+import math
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -19,7 +22,11 @@ if TYPE_CHECKING:
 OptimizerFactory = Callable[[Iterable[torch.nn.Parameter]], torch.optim.Optimizer]
 SchedulerFactory = Callable[[torch.optim.Optimizer], torch.optim.lr_scheduler.LRScheduler]
 Direction = Literal["min", "max"]
+Measures = Mapping[str, Direction | None]
 Tested = Literal["best", "last"]
+StepValues = Callable[[], Mapping[str, Tensor | float]]
+
+SHOWN_EVERY = 1.0  # seconds after which a step's values are logged for the progress bar, written or not
 
 
 class PaperModule(LightningModule):
@@ -33,9 +40,9 @@ class PaperModule(LightningModule):
     base class' business (`begin_evaluation`, `report`). Random numbers come from torch's global generators, which the
     data seed for every batch (see `paperzoo.datamodule`).
 
-    `training_step` returns the loss, or logs it as `train/...`, so that a NaN is seen at once. A module that steps
-    several optimisers itself (`automatic_optimization = False`) uses `descend` for each: a step of the run is a batch,
-    whatever their number.
+    `training_step` gives what it measures to `log_step`. It returns the loss, or logs it as `train/...` with `log_dict`
+    in every step, so that a NaN is seen at once. A module that steps several optimisers itself
+    (`automatic_optimization = False`) uses `descend` for each: a step of the run is a batch, whatever their number.
 
     Attributes:
         names: what the numbers in the batches stand for; those of the training where the data say nothing.
@@ -49,6 +56,9 @@ class PaperModule(LightningModule):
     objective_direction: ClassVar[Direction] = "min"
     predicts: ClassVar[tuple[type, ...]] = ()
     """Further batches that `mode=predict` takes."""
+    measures: ClassVar[Measures] = MappingProxyType({})
+    """What its validation logs, without the stage in front, and whether small or large values are good (None: neither):
+    names or patterns of names, `{"accuracy*": "max"}`. What a run may `optimize`; empty where nobody knows."""
     tested: ClassVar[Tested] = "best"
     """The weights that a training tests in the end: the best by the objective, or the last."""
     clip_norm: float | None = None
@@ -61,6 +71,9 @@ class PaperModule(LightningModule):
         self.names = Names()
         self.tell: Callable[[Any], list[Told]] = lambda batch: [Told()] * len(batch[0])
         self.tally = Tally()
+        self._step_values: StepValues | None = None
+        self._step_metrics: dict[str, Tensor] = {}
+        self._shown_at = -math.inf
 
     @classmethod
     def check(cls, **arguments: Any) -> Iterator[str]:
@@ -70,6 +83,20 @@ class PaperModule(LightningModule):
         before anything is built.
         """
         return iter(())
+
+    @classmethod
+    def direction(cls, metric: str | None) -> Direction | None:
+        """Whether small or large values of a validation metric are good; None where that is not said."""
+        if metric == cls.objective:
+            return cls.objective_direction
+        return cls.measures.get(cls.measured_as(metric or "") or "")
+
+    @classmethod
+    def measured_as(cls, metric: str) -> str | None:
+        """The name or pattern in `measures` that a validation metric has, the first of several; None for none."""
+        stage, _, name = metric.partition("/")
+        found = (pattern for pattern in cls.measures if fnmatch.fnmatchcase(name, pattern))
+        return next(found, None) if stage == "val" else None
 
     @property
     def learned_names(self) -> tuple[str, ...]:
@@ -83,6 +110,34 @@ class PaperModule(LightningModule):
             for optimizer in optimizers[:-1]:
                 optimizer._on_before_step = optimizer._on_after_step = _nothing
         return optimizers
+
+    def log_step(self, values: StepValues) -> None:
+        """Logs what a training step measures, `{"train/loss": ...}`, in the steps that are written or shown.
+
+        Args:
+            values: makes them. Called in such a step only, and after another one if the run ends with it.
+        """
+        self._step_values, self._step_metrics = values, {}
+        trainer = self._trainer
+        if trainer is None:
+            return
+        if trainer._logger_connector.should_update_logs or time.monotonic() - self._shown_at >= SHOWN_EVERY:
+            trainer._logger_connector._callback_metrics.update(self.step_metrics())
+            self._shown_at = time.monotonic()
+
+    def step_metrics(self) -> dict[str, Tensor]:
+        """What the training step that is not over yet has given to `log_step`."""
+        if self._step_values is not None and not self._step_metrics:
+            self._step_metrics = {name: _as_float(value) for name, value in self._step_values().items()}
+        return self._step_metrics
+
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """Writes what `log_step` got, in the steps in which Lightning writes; subclasses call this one."""
+        connector, fit_loop = self.trainer._logger_connector, self.trainer.fit_loop
+        if connector.should_update_logs and not (self.automatic_optimization and fit_loop._should_accumulate()):
+            connector._callback_metrics.update(self.step_metrics())
+            connector.log_metrics(dict(self.step_metrics()))
+        self._step_values, self._step_metrics = None, {}
 
     def descend(self, optimizer: Any, loss: Tensor) -> None:
         """One step of one of several `optimizers()` along the gradient of `loss`."""
@@ -157,12 +212,24 @@ class PaperModule(LightningModule):
         return []
 
 
+def _as_float(value: Tensor | float) -> Tensor:
+    value = value.detach() if isinstance(value, Tensor) else torch.tensor(value)
+    return value if value.is_floating_point() else value.to(torch.get_default_dtype())
+
+
 def _nothing() -> None:
     """What an optimiser does before and after a step that is not counted."""
 
 
 def scheduled(optimizer: torch.optim.Optimizer, scheduler: SchedulerFactory | None) -> Any:
-    """What `configure_optimizers` returns: the schedule is stepped after every optimiser step; None: no schedule."""
+    """What `configure_optimizers` returns; None: no schedule.
+
+    A schedule is stepped after every optimiser step; one with `interval = "epoch"`, after every epoch.
+    """
     if scheduler is None:
         return optimizer
-    return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler(optimizer), "interval": "step"}}
+    schedule = scheduler(optimizer)
+    return {
+        "optimizer": optimizer,
+        "lr_scheduler": {"scheduler": schedule, "interval": getattr(schedule, "interval", "step")},
+    }

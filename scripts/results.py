@@ -39,6 +39,16 @@ def presets() -> list[tuple[dict[str, Any], Preset]]:
     return found
 
 
+def card(folder: str) -> str:
+    """The card of the presets in a folder: the paper's own, or the one that describes it together with another."""
+    papers = Path("paperzoo/papers")
+    own = papers / folder / "README.md"
+    if (ROOT / own).is_file():
+        return own.as_posix()
+    cards = (path.relative_to(ROOT) for path in sorted((ROOT / papers).glob("*/README.md")))
+    return next(path for path in cards if f"`{folder}/" in (ROOT / path).read_text(encoding="utf-8")).as_posix()
+
+
 def page() -> str:
     """The whole page."""
     parts = [HEAD]
@@ -47,8 +57,9 @@ def page() -> str:
         paper = papers[0]
         commits = {preset.name: preset.measured[-1]["commit"] for preset in own if preset.measured}
         laptops = ", ".join(f"`{name}` {commit}" for name, commit in commits.items()) or "nothing yet"
-        card = f"[card](../paperzoo/papers/{folder}/README.md)"
-        parts.append(f"\n## {paper['title']} ({paper['year']})\n\n{card}. Code measured at: {laptops}.\n")
+        parts.append(
+            f"\n## {paper['title']} ({paper['year']})\n\n[card](../{card(folder)}). Code measured at: {laptops}.\n"
+        )
         parts.append(f"\n{markdown_table(own)}\n")
     return "".join(parts)
 

@@ -98,3 +98,10 @@ def test_two_jobs_of_a_multirun_do_not_share_a_folder(command_line: CommandLine,
     assert result.returncode == 0, result.stdout + result.stderr
     summaries = sorted((tmp_path / "outputs" / "glow" / "digits").glob("*/*/summary.json"))
     assert [json.loads(s.read_text())["config"]["seed"] for s in summaries] == [0, 1]
+
+
+def test_the_latest_run_of_a_preset_that_has_none_is_a_mistake_of_the_user(command_line: CommandLine) -> None:
+    result = command_line("experiment=dann/moons", "model.before=${paperzoo.latest:glow/cifar10}")
+    assert result.returncode == 2
+    assert "model.before: there is no finished run in outputs/glow/cifar10" in result.stderr
+    assert "Traceback" not in result.stderr

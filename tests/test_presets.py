@@ -14,8 +14,11 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from paperzoo.cli import CONFIG_FOLDER, presets
+from paperzoo.config import class_of
+from paperzoo.module import PaperModule
 from paperzoo.reporting import results
 from paperzoo.runner.check import target_problems
+from paperzoo.runner.smoke import settle_smoke
 from tests.conftest import RunJob
 from tests.small import small_version
 
@@ -31,6 +34,7 @@ def text(name: str) -> str:
 def composed(*overrides: str) -> dict[str, Any]:
     with initialize_config_dir(str(CONFIG_FOLDER)):
         config = compose("train", overrides=list(overrides))
+    settle_smoke(config)
     resolved = OmegaConf.to_container(config, resolve=True)
     assert isinstance(resolved, dict)
     return {**{str(key): value for key, value in resolved.items()}, "published": results.flat(resolved["published"])}
@@ -109,8 +113,8 @@ TRAININGS = [name for name in presets() if name not in EVALUATIONS]
 
 
 def run_small(name: str, run_job: RunJob, root: Path, *overrides: str) -> tuple[Path, dict[str, Any]]:
-    """Runs two batches of everything of a preset; returns the run's folder and summary."""
-    small = small_version(composed(f"experiment={name}"))
+    """A smoke run of a preset on random items; returns its folder and summary."""
+    small = small_version(composed(f"experiment={name}", "trainer=smoke"))
     for prepare in small.preparations:
         prepare(root)
     folder = run_job(f"experiment={name}", "trainer=smoke", f"data_root={root}", *small.overrides, *overrides)
@@ -118,25 +122,31 @@ def run_small(name: str, run_job: RunJob, root: Path, *overrides: str) -> tuple[
     assert summary["status"] == "finished"
     assert np.isfinite(summary["metrics"][small.metric])
     assert (folder / "figures" / f"{small.figure}.png").exists()
+    assert composed(f"experiment={name}")["published"].keys() <= summary["metrics"].keys()
     return folder, summary
 
 
 @pytest.mark.parametrize("name", TRAININGS)
-def test_every_preset_takes_two_steps_on_small_data(name: str, run_job: RunJob, tmp_path: Path) -> None:
-    _, summary = run_small(name, run_job, tmp_path / "data")
+def test_a_smoke_run_of_a_preset_goes_all_the_way(name: str, run_job: RunJob, tmp_path: Path) -> None:
+    folder, summary = run_small(name, run_job, tmp_path / "data")
     assert summary["steps"] == 2
+    assert any(metric.startswith("val/") for metric in summary["metrics"])
+    model = class_of(summary["config"]["model"], PaperModule)
+    assert model
+    logged = {metric for metric in summary["metrics"] if metric.startswith("val/")}
+    assert {metric for metric in logged if model.measured_as(metric) is None} == set()  # `measures` declares them
+    assert model.objective is None or model.objective in logged
+    keeps_best = model.objective is not None and (summary["config"]["weights"] or model.tested) == "best"
+    kept = {path.name for path in (folder / "checkpoints").iterdir()}
+    assert kept == ({"best.ckpt", "last.ckpt"} if keeps_best else {"last.ckpt"})
 
 
 @pytest.mark.parametrize("name", EVALUATIONS)
-def test_an_evaluation_preset_measures_what_it_publishes(name: str, run_job: RunJob, tmp_path: Path) -> None:
-    trained = re.search(r"checkpoint=outputs/(\S+)/<run>", text(name))
+def test_a_smoke_run_of_an_evaluation_preset_measures_what_it_publishes(
+    name: str, run_job: RunJob, tmp_path: Path
+) -> None:
+    trained = re.search(r"checkpoint=outputs/(\S+)/RUN", text(name))
     assert trained
     checkpoint, _ = run_small(trained[1], run_job, tmp_path / "data")
     _, summary = run_small(name, run_job, tmp_path / "data", f"checkpoint={checkpoint}")
-    config = composed(f"experiment={name}")
-    rounds = [int(number) for metric in config["published"] for number in re.findall(r"_rounds(\d+)$", metric)]
-    assert set(rounds) <= set(config["model"]["test_rounds"])
-    few = max(summary["config"]["model"]["test_rounds"])
-    expected = {re.sub(r"_rounds\d+$", f"_rounds{few}", metric) for metric in config["published"]}
-    assert expected <= summary["metrics"].keys()
-    assert summary["config"]["published"] == config["published"]
+    assert summary["config"]["published"] == composed(f"experiment={name}")["published"]

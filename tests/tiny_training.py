@@ -14,6 +14,7 @@ from paperzoo.datamodule import PaperData
 from paperzoo.module import PaperModule
 from paperzoo.reporting.metrics_csv import MetricsBookmark, MetricsCsv
 from paperzoo.runner.checkpoints import AtomicCheckpointIO, Checkpoints
+from paperzoo.runner.validating import EndWithValidation
 from paperzoo.runner.watching import GracefulStop, StopOnNonFinite
 
 TRAINING_BATCHES = 6
@@ -83,7 +84,7 @@ def tiny_trainer(folder: Path, *more: Callback, every_minutes: float = 1e9, **se
     return Trainer(
         default_root_dir=folder,
         logger=[logger],
-        callbacks=[*more, StopOnNonFinite(), MetricsBookmark(logger), checkpoints, GracefulStop()],
+        callbacks=[EndWithValidation(), *more, StopOnNonFinite(), MetricsBookmark(logger), checkpoints, GracefulStop()],
         plugins=[AtomicCheckpointIO()],
         **{
             "accelerator": "cpu",

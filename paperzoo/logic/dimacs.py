@@ -2,7 +2,8 @@
 
 A file that is read is taken literally or refused, never guessed at: a formula that was cut short can have solutions
 that the whole one does not have. As solvers do, the reader accepts clauses over several lines, several clauses on a
-line and comments anywhere; SATLIB's files may end in a line `%` and a `0`.
+line and comments anywhere; SATLIB's files may end in a `%`, on a line of its own or behind the last clause, and a `0`.
+An empty clause, which nothing satisfies, is legal, and so is a formula without clauses, which everything satisfies.
 """
 
 import bz2
@@ -12,16 +13,18 @@ import lzma
 import re
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from io import BufferedIOBase
-from pathlib import Path
+from functools import partial
+from io import BufferedReader
+from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Int32, Int64
 
 from paperzoo.errors import UserError
-from paperzoo.files import write_bytes
+from paperzoo.files import leads_nowhere, visible_files, write_bytes
 from paperzoo.logic.cnf import Formula
+from paperzoo.text import plain_stream, read_text
 
 
 class _Compression(NamedTuple):
@@ -33,10 +36,17 @@ COMPRESSIONS = {
     ".gz": _Compression(gzip.open, lambda content: gzip.compress(content, mtime=0)),
     ".bz2": _Compression(bz2.open, bz2.compress),
     ".xz": _Compression(lzma.open, lzma.compress),
+    ".lzma": _Compression(lzma.open, partial(lzma.compress, format=lzma.FORMAT_ALONE)),
 }
+OTHER_PACKING = (".zst", ".zip", ".z", ".7z", ".lz", ".lz4", ".br", ".rar")
 SUFFIXES = tuple(plain + packed for plain in (".cnf", ".dimacs") for packed in ("", *COMPRESSIONS))
 
 LABELS = "labels.csv"
+DELIMITERS = ",;\t"
+_TRUTHS = {"0": False, "false": False, "1": True, "true": True}
+
+# How much of a file is read to see whether it is one of DIMACS.
+HEAD_BYTES = 1 << 16
 
 # What is held in memory besides the numbers that were read.
 CHUNK_BYTES = 1 << 22
@@ -51,32 +61,38 @@ _KIND[ord("-")] = MINUS
 
 # Begins with the line end before it, which is found much faster than the beginning of a line.
 _COMMENT_LINE = re.compile(rb"\n[ \t]*c[^\n]*")
-_END_LINE = re.compile(rb"^[ \t]*%[^\n]*", re.MULTILINE)
+_END = re.compile(rb"(?:^|(?<=[ \t\n]))%[^\n]*")
+_HEADER = re.compile(rb"(?:[ \t]*(?:c[^\n]*)?\n)*[ \t]*p[ \t]+cnf[ \t]")
 _NUMBER = re.compile(rb"-?[0-9]+")
 _LABEL_IN_NAME = re.compile(r"(?<![A-Za-z0-9])sat=([01])(?![0-9])")
 
 
 def read_dimacs(path: Path) -> Formula:
-    """Reads a DIMACS CNF file, unpacked as its suffix (.gz, .bz2, .xz) says.
+    """Reads a DIMACS CNF file, unpacked as its suffix (.gz, .bz2, .xz, .lzma) says.
 
     A literal that a clause repeats is read once; a clause with a literal and its negation stays. Both keep the meaning.
 
     Raises:
         UserError: the file cannot be read, or is not exactly what its line `p cnf VARIABLES CLAUSES` announces: the
             line is missing, malformed or repeated, another format, a token that is no literal, a variable or a number
-            of clauses other than announced, a last clause without its 0. Also a formula that needs no solver: without
-            clauses, or with an empty one.
+            of clauses other than announced, a last clause without its 0. Also a formula without variables.
     """
-    opener = COMPRESSIONS[path.suffix.lower()].open if path.suffix.lower() in COMPRESSIONS else open
+    if leads_nowhere(path):
+        raise UserError(f"{path}: a link to {path.readlink()}, which is not there; mend or delete the link")
     try:
-        with opener(path, "rb") as stream:
-            return _read(path, stream)
-    except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
+        with _opener(path)(path, "rb") as stream:
+            return _read(path, plain_stream(stream))
+    except (OSError, EOFError, zlib.error, lzma.LZMAError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or error
         raise UserError(f"{path}: cannot be read ({reason}); check that it is there, whole and readable") from error
 
 
-def _read(path: Path, stream: BufferedIOBase) -> Formula:
+def _opener(path: Path) -> Callable[..., Any]:
+    packing = COMPRESSIONS.get(path.suffix.lower())
+    return packing.open if packing else open
+
+
+def _read(path: Path, stream: BufferedReader) -> Formula:
     variables, announced, line = _read_header(path, stream)
     literals: list[Int32[np.ndarray, " _"]] = []
     lengths: list[Int32[np.ndarray, " _"]] = []
@@ -88,8 +104,6 @@ def _read(path: Path, stream: BufferedIOBase) -> Formula:
         values = np.concatenate([pending, values])
         ends = np.flatnonzero(values == 0)
         clause_lengths = np.diff(ends, prepend=-1) - 1
-        if not clause_lengths.all():
-            raise UserError(_empty_clause_problem(path, text, line, len(pending)))
         closed = int(ends[-1]) + 1 if len(ends) else 0
         pending = values[closed:]
         clauses = _without_repeats(values[:closed], clause_lengths, variables)
@@ -106,9 +120,10 @@ def _read(path: Path, stream: BufferedIOBase) -> Formula:
             f"{path}: the line `p cnf {variables} {announced}` announces {announced} clauses, the file has {found}; "
             f"it was cut short or changed, or write {found} there if nothing is missing"
         )
-    if not found:
-        raise UserError(f"{path}: has no clauses, so that every assignment satisfies it; there is nothing to solve")
-    return Formula(variables, np.concatenate(literals), np.concatenate(lengths))
+    if not variables:
+        raise UserError(f"{path}: has no variables; there is nothing to solve")
+    nothing = np.empty(0, dtype=np.int32)
+    return Formula(variables, np.concatenate([nothing, *literals]), np.concatenate([nothing, *lengths]))
 
 
 def _without_repeats(
@@ -121,14 +136,14 @@ def _without_repeats(
     ordered = np.sort(key, kind="stable")  # merges what is nearly in order: ten times as fast
     if (ordered[1:] == ordered[:-1]).any():
         first = np.sort(np.unique(key, return_index=True)[1])
-        literals, lengths = literals[first], np.bincount(clause[first])
+        literals, lengths = literals[first], np.bincount(clause[first], minlength=len(lengths))
     return Formula(variables, literals.astype(np.int32), lengths.astype(np.int32))
 
 
-def _read_header(path: Path, stream: BufferedIOBase) -> tuple[int, int, int]:
+def _read_header(path: Path, stream: BufferedReader) -> tuple[int, int, int]:
     """Reads up to the `p` line; gives its two numbers, and the number of the line that follows."""
     for line, text in enumerate(iter(stream.readline, b""), start=1):
-        words = text.removeprefix(b"\xef\xbb\xbf" if line == 1 else b"").split()  # Windows' byte order mark
+        words = text.split()
         if not words or words[0].startswith(b"c"):
             continue
         if words[0] != b"p":
@@ -152,7 +167,7 @@ def _read_header(path: Path, stream: BufferedIOBase) -> tuple[int, int, int]:
     raise UserError(f"{path}: has no line `p cnf VARIABLES CLAUSES`; it is empty or not a DIMACS CNF file")
 
 
-def _chunks(path: Path, stream: BufferedIOBase, line: int) -> Iterator[bytes]:
+def _chunks(path: Path, stream: BufferedReader, line: int) -> Iterator[bytes]:
     """The clauses, some millions of bytes at a time, with nothing left of comments but their line ends.
 
     Every part ends behind a space or line end.
@@ -162,13 +177,13 @@ def _chunks(path: Path, stream: BufferedIOBase, line: int) -> Iterator[bytes]:
             text += b"\n"
         if b"c" in text:
             text = _COMMENT_LINE.sub(b"\n", b"\n" + text)[1:]
-        if b"%" in text and (end := _END_LINE.search(text)):
+        if b"%" in text and (end := _END.search(text)):
             if (text[end.end() :] + stream.read()).split() not in ([], [b"0"]):
                 line += text.count(b"\n", 0, end.start())
                 raise UserError(
-                    f"{path}, line {line}: a line with % ends the formula, yet text follows it; remove one of the two"
+                    f"{path}, line {line}: a % ends the formula, yet text follows its line; remove one of the two"
                 )
-            yield from _parts(text[: end.start()])
+            yield from _parts(text[: end.start()] + b"\n")
             return
         yield from _parts(text)
         line += text.count(b"\n")
@@ -223,20 +238,6 @@ def _token_advice(token: bytes) -> str:
     return f"{_shown(token)} is no literal; write v or -v for variable v, and 0 at the end of a clause"
 
 
-def _empty_clause_problem(path: Path, text: bytes, line: int, pending: int) -> str:
-    for number, token in _tokens(text, line):
-        if _number(token):
-            pending += 1
-        elif pending:
-            pending = 0
-        else:
-            return (
-                f"{path}, line {number}: an empty clause (a 0 without literals) makes the formula unsatisfiable, "
-                f"whatever else it says; remove it if it is a mistake"
-            )
-    raise AssertionError("every clause has a literal")
-
-
 def _number(token: bytes) -> int | None:
     """The whole number that `token` is, None if it is none; one that is too long for int64 becomes a large one."""
     if not _NUMBER.fullmatch(token):
@@ -255,6 +256,8 @@ def _shown(text: bytes) -> str:
 def list_formulas(path: Path) -> list[Path]:
     """The DIMACS files that `path` stands for: itself, or all in the folder and below, in the order of their names.
 
+    Nothing hidden. Links to nothing are among them: reading them says so.
+
     Raises:
         UserError: there is no such file or folder, or no DIMACS file in the folder.
     """
@@ -262,18 +265,40 @@ def list_formulas(path: Path) -> list[Path]:
         return [path]
     if not path.is_dir():
         raise UserError(f"{path}: there is no such file or folder")
-    found = sorted(file for file in path.rglob("*") if file.name.lower().endswith(SUFFIXES) and file.is_file())
+    found = sorted(file for file in visible_files(path) if file.name.lower().endswith(SUFFIXES))
     if not found:
-        raise UserError(f"{path}: no DIMACS files ({', '.join(SUFFIXES)}) in this folder or below")
+        raise UserError(f"{path}: no DIMACS files ({', '.join(SUFFIXES)}) in this folder or below", *unlisted(path))
     return found
+
+
+def unlisted(path: Path) -> list[str]:
+    """What `list_formulas` leaves out although it seems to hold a formula, and why: by its name or its first lines."""
+    if not path.is_dir():
+        return []
+    others = sorted(file for file in visible_files(path) if not file.name.lower().endswith(SUFFIXES))
+    return [problem for file in others if (problem := _unlisted_problem(file))]
+
+
+def _unlisted_problem(file: Path) -> str | None:
+    if file.name.lower().endswith(tuple(plain + packed for plain in (".cnf", ".dimacs") for packed in OTHER_PACKING)):
+        return f"{file}: left out, only {', '.join(COMPRESSIONS)} are unpacked; unpack it, or pack it so"
+    try:
+        with _opener(file)(file, "rb") as stream:
+            head = plain_stream(stream).read(HEAD_BYTES)
+    except (OSError, EOFError, zlib.error, lzma.LZMAError, UnicodeDecodeError):
+        return None
+    if _HEADER.match(head) is None:
+        return None
+    packed = file.suffix if file.suffix.lower() in COMPRESSIONS else ""
+    return f"{file}: left out, though it holds a formula; let its name end in .cnf{packed} to have it read"
 
 
 def read_labels(folder: Path) -> dict[str, bool]:
     """What is known of the formulas in `folder` and below: whether they are satisfiable.
 
-    Labels come from `labels.csv` in the folder, with the columns `file,satisfiable` (0 or 1) and file names relative to
-    it, and from `sat=0` or `sat=1` in the name of a file, as NeuroSAT's generator writes it. If `folder` is a file, it
-    is asked about that file alone.
+    Labels come from `labels.csv` in the folder, with the columns `file,satisfiable` (0 or 1, false or true; comma,
+    semicolon or tab between them) and file names relative to it, and from `sat=0` or `sat=1` in the name of a file, as
+    NeuroSAT's generator writes it. If `folder` is a file, it is asked about that file alone.
 
     Returns:
         Whether the formula is satisfiable, by file name relative to the folder (`sub/name.cnf`); unlabelled files are
@@ -299,35 +324,46 @@ def read_labels(folder: Path) -> dict[str, bool]:
 
 
 def _label_rows(table: Path) -> Iterator[tuple[int, str, bool]]:
-    """(line, file, satisfiable) of each row of a `labels.csv`."""
+    """(line, file, satisfiable) of each row of a `labels.csv`; the first line says what stands between the columns."""
+    text = read_text(table)
+    header = text.partition("\n")[0]
+    delimiter = max(DELIMITERS, key=header.count)
     try:
-        # utf-8-sig: spreadsheets write a byte order mark
-        with table.open(encoding="utf-8-sig", newline="") as stream:
-            rows = [(reader.line_num, row) for reader in [csv.reader(stream)] for row in reader]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"{table}: cannot be read as a table in UTF-8 ({error}); write it anew") from error
-    if not rows or [cell.strip() for cell in rows[0][1]] != ["file", "satisfiable"]:
-        raise UserError(f"{table}, line 1: the first line must be `file,satisfiable`")
+        reader = csv.reader(text.split("\n"), delimiter=delimiter)
+        rows = [(reader.line_num, [cell.strip() for cell in row]) for row in reader]
+    except csv.Error as error:
+        raise UserError(f"{table}: cannot be read as a table ({error}); write it anew") from error
+    if [cell.casefold() for cell in rows[0][1]] != ["file", "satisfiable"]:
+        raise UserError(f"{table}, line 1: the first line must be `file,satisfiable`; it is {header[:80]!r}")
     seen: dict[str, int] = {}
     for line, row in rows[1:]:
-        match [cell.strip() for cell in row]:
+        match row:
             case [] | [""]:
                 continue
-            case [name, ("0" | "1") as value] if name:
+            case [name, value] if name and (satisfiable := _TRUTHS.get(value.casefold())) is not None:
+                name = _as_listed(name)
                 if name in seen:
                     raise UserError(f"{table}, line {line}: {name} is in line {seen[name]} already; keep one of them")
                 seen[name] = line
-                yield line, name, value == "1"
+                yield line, name, satisfiable
             case _:
-                raise UserError(f"{table}, line {line}: `{','.join(row)}` must be a file name, a comma and 0 or 1")
+                raise UserError(
+                    f"{table}, line {line}: `{delimiter.join(row)}` must be a file name and 0 or 1 (false or true), "
+                    f"with {delimiter!r} between them"
+                )
+
+
+def _as_listed(name: str) -> str:
+    """A file name relative to the folder, also as Windows writes it or with `./` before it."""
+    return PurePosixPath(name.replace("\\", "/")).as_posix()
 
 
 def write_dimacs(path: Path, formula: Formula, comments: Sequence[str] = ()) -> None:
-    """Writes a formula as DIMACS CNF, packed as the suffix (.gz, .bz2, .xz) says, whole or not at all.
+    """Writes a formula as DIMACS CNF, packed as the suffix (.gz, .bz2, .xz, .lzma) says, whole or not at all.
 
     Args:
         path: the file.
-        formula: at least one clause and no empty one, or `read_dimacs` refuses the file.
+        formula: at least one variable, or `read_dimacs` refuses the file.
         comments: what to say at the beginning of the file.
 
     Raises:

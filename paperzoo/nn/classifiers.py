@@ -5,7 +5,7 @@ published, the digit networks of Long et al. 2018, and ImageNet's AlexNet and Re
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, Literal
 
 import torch
 from annotated_types import Ge, Lt
@@ -21,6 +21,7 @@ Vector = Float[Tensor, "batch feature"]
 Logits = Float[Tensor, "batch class"]
 ImageShape = tuple[PositiveInt, PositiveInt, PositiveInt]
 Rate = Annotated[float | int, Ge(0), Lt(1)]
+Pixels = Literal["centred", "symmetric"]
 
 
 class Classifier(nn.Module):
@@ -33,9 +34,6 @@ class Classifier(nn.Module):
         discriminator_hidden: widths of the hidden layers of the domain classifier Gd that goes with this network.
         discriminator_dropout: rate of the dropout after each of them.
     """
-
-    normalization_items: ClassVar[int] = 0
-    """How many of the source's items `fit_normalization` wants."""
 
     def __init__(
         self,
@@ -51,6 +49,11 @@ class Classifier(nn.Module):
         self.feature_size = feature_size
         self.discriminator_hidden = discriminator_hidden
         self.discriminator_dropout = discriminator_dropout
+
+    @property
+    def normalization_items(self) -> int:
+        """How many of the source's items `fit_normalization` wants."""
+        return 0
 
     @property
     def pretrained(self) -> nn.Module | None:
@@ -100,21 +103,41 @@ class ShallowNetwork(Classifier):
 
 
 class ImageClassifier(Classifier):
-    """A classifier of uint8 images: scaled to 0..1, then the mean colour of the source's images is subtracted.
+    """A classifier of uint8 images.
 
-    The paper's only preprocessing is "mean subtraction"; that it is the source's mean for both domains is our reading.
-    Memory is laid out channels last, in which convolution and pooling take half the time on a CPU.
+    The only preprocessing of Ganin et al. 2016 is "mean subtraction"; that it is the source's mean for both domains is
+    our reading. Memory is laid out channels last, in which convolution and pooling take half the time on a CPU.
+
+    Args:
+        image_shape: channels, height and width.
+        extractor: see `Classifier`.
+        head: see `Classifier`.
+        pixels: "centred": scaled to 0..1, less the mean colour of the source's images; "symmetric": scaled
+            to -1..1 (released code of Long et al. 2018).
+        arguments: see `Classifier`.
     """
 
-    normalization_items: ClassVar[int] = 1000
     mean: Tensor
 
-    def __init__(self, image_shape: ImageShape, extractor: nn.Module, head: nn.Sequential, **arguments: Any) -> None:
+    def __init__(
+        self,
+        image_shape: ImageShape,
+        extractor: nn.Module,
+        head: nn.Sequential,
+        pixels: Pixels = "centred",
+        **arguments: Any,
+    ) -> None:
         super().__init__(extractor.to(memory_format=torch.channels_last), head, **arguments)
+        self.pixels = pixels
         self.register_buffer("mean", torch.zeros(image_shape[0], 1, 1))
 
+    @property
+    def normalization_items(self) -> int:
+        return 1000 if self.pixels == "centred" else 0
+
     def normalize(self, x: Image) -> Float[Tensor, "batch channel height width"]:
-        return x.contiguous(memory_format=torch.channels_last) / 255 - self.mean
+        x = x.contiguous(memory_format=torch.channels_last)
+        return x / 255 - self.mean if self.pixels == "centred" else x / 127.5 - 1
 
     def fit_normalization(self, x: Image) -> None:
         self.mean.copy_(x.float().mean((0, 2, 3), keepdim=True)[0] / 255)
@@ -217,9 +240,10 @@ class LeNet(ImageClassifier):
     Args:
         image_shape: channels, height and width.
         num_classes: classes.
+        pixels: see `ImageClassifier`.
     """
 
-    def __init__(self, image_shape: ImageShape, num_classes: PositiveInt) -> None:
+    def __init__(self, image_shape: ImageShape, num_classes: PositiveInt, pixels: Pixels) -> None:
         extractor = nn.Sequential(
             *(nn.Conv2d(image_shape[0], 20, 5), nn.MaxPool2d(2), nn.ReLU()),
             *(nn.Conv2d(20, 50, 5), nn.Dropout2d(0.5), nn.MaxPool2d(2), nn.ReLU()),
@@ -227,7 +251,13 @@ class LeNet(ImageClassifier):
         )
         head = nn.Sequential(nn.Linear(500, num_classes))
         super().__init__(
-            image_shape, extractor, head, feature_size=500, discriminator_hidden=(500, 500), discriminator_dropout=0.5
+            image_shape,
+            extractor,
+            head,
+            pixels,
+            feature_size=500,
+            discriminator_hidden=(500, 500),
+            discriminator_dropout=0.5,
         )
 
 
@@ -242,9 +272,10 @@ class DTN(ImageClassifier):
     Args:
         image_shape: channels, height and width.
         num_classes: classes.
+        pixels: see `ImageClassifier`.
     """
 
-    def __init__(self, image_shape: ImageShape, num_classes: PositiveInt) -> None:
+    def __init__(self, image_shape: ImageShape, num_classes: PositiveInt, pixels: Pixels) -> None:
         layers: list[nn.Module] = []
         channels = image_shape[0]
         for width, dropout in ((64, 0.1), (128, 0.3), (256, 0.5)):
@@ -262,6 +293,7 @@ class DTN(ImageClassifier):
             image_shape,
             nn.Sequential(*layers),
             head,
+            pixels,
             feature_size=512,
             discriminator_hidden=(500, 500),
             discriminator_dropout=0.5,

@@ -12,6 +12,8 @@ from pytorch_lightning.loggers import Logger
 from pytorch_lightning.trainer.states import TrainerFn
 from pytorch_lightning.utilities import rank_zero_only
 
+from paperzoo.module import PaperModule
+
 FILE_NAME = "metrics.csv"
 HEADER = ("step", "epoch", "metric", "value")
 
@@ -107,14 +109,20 @@ class MetricsBookmark(Callback):
                 logger.log_metrics(pending["metrics"], pending["step"])
 
 
+def _in_batch_end(trainer: Trainer) -> bool:
+    """Whether a training batch has been run and is not over yet."""
+    batches: Any = trainer.fit_loop.epoch_loop.batch_progress.current
+    return bool(trainer.training and batches.processed > batches.completed)
+
+
 def _pending(trainer: Trainer) -> dict[str, Any] | None:
     """The step and the metrics of a training batch that has been run but not logged yet."""
     connector = trainer._logger_connector
-    batches: Any = trainer.fit_loop.epoch_loop.batch_progress.current
-    in_batch_end = trainer.training and batches.processed > batches.completed
-    if not in_batch_end or not connector.should_update_logs:
+    if not _in_batch_end(trainer) or not connector.should_update_logs:
         return None
-    metrics = {name: float(value) for name, value in connector.metrics["log"].items()}
+    module: Any = trainer.lightning_module
+    given = module.step_metrics() if isinstance(module, PaperModule) else {}
+    metrics = {name: float(value) for name, value in {**given, **connector.metrics["log"]}.items()}
     step = trainer.fit_loop.epoch_loop._batches_that_stepped
     return {"step": step, "metrics": {**metrics, "epoch": trainer.current_epoch}} if metrics else None
 

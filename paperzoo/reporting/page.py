@@ -2,6 +2,7 @@
 
 import base64
 import io
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from pathlib import Path
@@ -66,14 +67,22 @@ def _head(paper: Mapping[str, Any], summary: Summary) -> str:
 
 def _results(summary: Summary) -> str:
     if summary.rows:
+        has_bounds = any(row.bound is not None for row in summary.rows)
         lines = "".join(
             f'<tr><td><code>{escape(row.metric)}</code></td><td class="n big">{number(row.published)}</td>'
-            f'<td class="n big">{number(row.measured)}</td><td class="n {row.verdict}">{difference(row)}</td>'
+            f'<td class="n big">{number(row.measured)}</td>'
+            + (f'<td class="n">{number(row.bound)}</td>' if has_bounds else "")
+            + f'<td class="n {row.verdict}">{difference(row)}</td>'
             f'<td class="dim">{escape(row.source) or "-"}</td></tr>\n'
             for row in summary.rows
         )
-        headings = '<th>metric</th><th class="n">published</th><th class="n">this run</th><th class="n">difference</th>'
+        bound = '<th class="n">bound</th>' if has_bounds else ""
+        numbers = f'<th class="n">published</th><th class="n">this run</th>{bound}<th class="n">difference</th>'
+        headings = f"<th>metric</th>{numbers}"
         table = f'<div class="scroll"><table>\n<tr>{headings}<th>source</th></tr>\n{lines}</table></div>\n'
+        if has_bounds:
+            table += f'<p class="dim">Bound: what a predictor reaches that {escape(summary.bound)}.</p>\n'
+        table += "".join(f'<p class="dim">{escape(note)}</p>\n' for note in summary.notes)
     else:
         table = '<p class="dim">Nothing was measured.</p>\n'
     facts = {
@@ -163,17 +172,26 @@ def _again(folder: Path, summary: Summary) -> str:
     commit = git_commit()
     checkout = f"git checkout {commit.removesuffix('-dirty')}\n" if commit else ""
     dirty = '<p class="dim">The source tree had changes that are not in this commit.</p>\n'
-    commands = {
-        "Again from the start": f"{checkout}{summary.command}",
-        "Continue where it stopped": f"python train.py resume={folder}",
-        "Test, or predict with, these weights": (
-            f"python train.py mode=test checkpoint={folder}\npython train.py mode=predict checkpoint={folder}"
-        ),
-    }
+    commands = {"Again from the start": f"{checkout}{summary.command}", **_commands_with_checkpoints(folder, summary)}
     blocks = "".join(f"<p>{name}</p>\n<pre>{escape(command)}</pre>\n" for name, command in commands.items())
     note = dirty if commit and commit.endswith("-dirty") else ""
     identity = f'<p class="dim">Identity of the config: <code>{summary.identity}</code></p>\n'
     return f"<section>\n<h2>Reproduce</h2>\n{blocks}{note}{identity}</section>\n"
+
+
+def _commands_with_checkpoints(folder: Path, summary: Summary) -> dict[str, str]:
+    """What can be done with the checkpoints that there are."""
+    commands = {}
+    if (folder / "checkpoints" / "last.ckpt").is_file():
+        longer = " trainer.max_epochs=..." if summary.status == "finished" else ""
+        title = "Train it longer" if longer else "Continue where it stopped"
+        commands[title] = f"python train.py {shlex.quote(f'resume={folder}')}{longer}"
+    if any((folder / "checkpoints").glob("*.ckpt")):
+        checkpoint = shlex.quote(f"checkpoint={folder}")
+        commands["Test, or predict with, these weights"] = "\n".join(
+            f"python train.py mode={mode} {checkpoint}" for mode in ("test", "predict")
+        )
+    return commands
 
 
 def _details(title: str, text: str) -> str:

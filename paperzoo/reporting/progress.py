@@ -1,5 +1,6 @@
 """The progress bar: the paper's own metric, and the time left of the whole training."""
 
+import math
 import time
 from typing import Any
 
@@ -8,6 +9,8 @@ from pytorch_lightning.callbacks import RichProgressBar
 
 from paperzoo.module import PaperModule
 
+REDRAWN_EVERY = 0.1  # seconds
+
 
 class PaperProgressBar(RichProgressBar):
     """Lightning's rich bar, with the last values of the model's objective and an estimate of the time left."""
@@ -15,10 +18,20 @@ class PaperProgressBar(RichProgressBar):
     def __init__(self) -> None:
         super().__init__(leave=False)
         self._started: tuple[float, float] | None = None
+        self._drawn = -math.inf
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         super().on_train_start(trainer, pl_module)
         self._started = (time.monotonic(), _fraction_done(trainer))
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        now = time.monotonic()
+        if now - self._drawn < REDRAWN_EVERY and batch_idx + 1 < trainer.num_training_batches:
+            return
+        self._drawn = now
+        super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
 
     def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
         """What stands right of the bar."""

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
 from rich.table import Table
@@ -31,13 +32,14 @@ class Objective(NamedTuple):
 
 @dataclass(frozen=True)
 class Row:
-    """A metric with its published and its measured value; either may be missing."""
+    """A metric with its published and its measured value, and what a trivial predictor reaches; each may be missing."""
 
     metric: str
     published: Number | None = None
     source: str = ""
     direction: Literal["min", "max"] | None = None
     measured: Number | None = None
+    bound: Number | None = None
 
     @property
     def difference(self) -> Number | None:
@@ -169,17 +171,25 @@ def _is_text(value: Any) -> bool:
     return isinstance(value, str) and bool(value.strip())
 
 
-def comparison(published: Mapping[str, Mapping[str, Any]], metrics: Mapping[str, Number]) -> list[Row]:
+def comparison(
+    published: Mapping[str, Mapping[str, Any]],
+    metrics: Mapping[str, Number],
+    bounds: Mapping[str, Number] = MappingProxyType({}),
+) -> list[Row]:
     """A row for each published metric, then one for each other validation or test metric of this run.
 
     Args:
         published: `{metric: {value, source, direction}}`, as in a preset.
         metrics: the run's final values by name; training metrics are left out unless they are published.
+        bounds: what a trivial predictor reaches, by metric.
     """
-    rows = [Row(name, e["value"], e["source"], e["direction"], metrics.get(name)) for name, e in published.items()]
+    rows = [
+        Row(name, e["value"], e["source"], e["direction"], metrics.get(name), bounds.get(name))
+        for name, e in published.items()
+    ]
     others = [name for name in metrics if name not in published and name.startswith(("test/", "val/"))]
     others.sort(key=lambda name: name.startswith("val/"))  # test first, otherwise as logged
-    return rows + [Row(name, measured=metrics[name]) for name in others]
+    return rows + [Row(name, measured=metrics[name], bound=bounds.get(name)) for name in others]
 
 
 def number(value: Number | None) -> str:
@@ -211,12 +221,14 @@ def terminal_table(rows: Iterable[Row], title: str) -> Table:
     # a name has no spaces to wrap at: other columns make room for it, and what is too long even so is folded
     longest = max([len("metric"), *(len(row.metric) for row in rows)])
     table.add_column("metric", overflow="fold", width=min(longest, NAME_WIDTH))
-    for heading in ("published", "this run"):
+    has_bounds = any(row.bound is not None for row in rows)
+    for heading in ("published", "this run", "bound") if has_bounds else ("published", "this run"):
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("difference", justify="right")
     table.add_column("source", overflow="fold")
     for row in rows[:TERMINAL_ROWS]:
-        numbers = (number(row.published), number(row.measured), difference(row))
+        bound = (number(row.bound),) if has_bounds else ()
+        numbers = (number(row.published), number(row.measured), *bound, difference(row))
         table.add_row(row.metric, *numbers, row.source or "-", style=colours[row.verdict])
     if len(rows) > TERMINAL_ROWS:
         table.caption = f"... and {len(rows) - TERMINAL_ROWS} more in the report"

@@ -36,6 +36,8 @@ class Summary:
         identity: twelve hexadecimal digits that two runs share if they are the same experiment.
         message: why it stopped or failed; empty when finished.
         objective: what says how good it is beside others, if anything does.
+        notes: what one must know to read the results, a sentence each.
+        bound: the trivial predictor whose results the rows' bounds are, as a sentence; empty if there is none.
     """
 
     name: str
@@ -52,6 +54,8 @@ class Summary:
     identity: str
     message: str = ""
     objective: Objective | None = None
+    notes: Sequence[str] = ()
+    bound: str = ""
 
 
 def environment() -> dict[str, str]:
@@ -102,6 +106,8 @@ def write_summary(folder: Path, summary: Summary) -> Path:
         "metrics": dict(summary.metrics),
         "objective": summary.objective._asdict() if summary.objective else None,
         "comparison": rows,
+        "bound": summary.bound,
+        "notes": list(summary.notes),
         "steps": summary.steps,
         "epochs": summary.epochs,
         "parameters": summary.parameters,

@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,8 @@ from paperzoo.runner.callbacks import build_callbacks
 from paperzoo.runner.checkpoints import AtomicCheckpointIO
 from paperzoo.runner.folder import PROVENANCE, find_checkpoint
 from paperzoo.runner.job import Job
+from paperzoo.runner.loop import shorten
+from paperzoo.runner.memory import keep_freed_memory
 from paperzoo.runner.weights import load_weights
 
 DEFAULT_THREADS = torch.get_num_threads()
@@ -83,6 +86,7 @@ def build(job: Job) -> Parts:
             data.
     """
     settings = job.settings
+    keep_freed_memory()
     git_commit()  # asked now and remembered: the tree may change under a long run
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     torch.set_num_threads(settings["threads"] or DEFAULT_THREADS)
@@ -100,7 +104,7 @@ def build(job: Job) -> Parts:
     trainer = build_trainer(
         settings,
         metrics,
-        *objective(job, module),
+        *objective(settings, type(module)),
         keeps_best=tested(job, module) == "best",
         loggers=build_loggers(settings.get("logger"), job.folder, settings),
         callbacks=[provenance],
@@ -129,7 +133,7 @@ def build_trainer(
         loggers: those beside `metrics.csv`.
         callbacks: those beside the config's.
     """
-    return instantiate(
+    trainer: pl.Trainer = instantiate(
         settings["trainer"],
         "trainer",
         callbacks=[*callbacks, *build_callbacks(settings, metrics, monitor, direction, keeps_best=keeps_best)],
@@ -137,15 +141,17 @@ def build_trainer(
         plugins=[AtomicCheckpointIO()],
         default_root_dir=str(metrics.path.parent),
     )
+    shorten(trainer)
+    return trainer
 
 
-def objective(job: Job, module: PaperModule) -> tuple[str | None, Direction]:
+def objective(settings: Mapping[str, Any], model: type[PaperModule]) -> tuple[str | None, Direction]:
     """The metric that chooses `best.ckpt`, None for none, and whether small or large values of it are good."""
-    settings = job.settings
-    return settings["optimize"] or module.objective, settings["optimize_direction"] or module.objective_direction
+    metric = settings["optimize"] or model.objective
+    return metric, settings["optimize_direction"] or model.direction(metric) or model.objective_direction
 
 
 def tested(job: Job, module: PaperModule) -> Tested:
     """The weights that a training tests in the end."""
-    metric, _ = objective(job, module)
+    metric, _ = objective(job.settings, type(module))
     return "last" if metric is None else job.settings["weights"] or module.tested

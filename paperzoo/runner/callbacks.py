@@ -8,6 +8,7 @@ from pytorch_lightning.callbacks import ModelSummary, ProgressBar
 
 from paperzoo.config import instantiate
 from paperzoo.reporting.metrics_csv import MetricsBookmark, MetricsCsv
+from paperzoo.runner.validating import EndWithValidation
 
 SUPPLIED = ("monitor", "mode", "keeps_best")  # arguments of `callbacks.checkpoints` that the program fills in
 
@@ -20,7 +21,7 @@ def build_callbacks(
     *,
     keeps_best: bool = True,
 ) -> list[Callback]:
-    """The callbacks that the config lists, and the bookmark that lets `metrics.csv` be resumed.
+    """The callbacks that the config lists, the last validation, and the bookmark that lets `metrics.csv` be resumed.
 
     Args:
         settings: the whole resolved config, plain; `trainer.enable_progress_bar` and `trainer.enable_model_summary`
@@ -30,7 +31,7 @@ def build_callbacks(
         mode: whether a small or a large value of it is good.
         keeps_best: whether there is a `best.ckpt`.
     """
-    callbacks: list[Callback] = [MetricsBookmark(metrics)]
+    callbacks: list[Callback] = [EndWithValidation(), MetricsBookmark(metrics)]
     for name, node in (settings.get("callbacks") or {}).items():
         supplied: dict[str, Any] = (
             {"monitor": monitor, "mode": mode, "keeps_best": keeps_best} if name == "checkpoints" else {}

@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from pydantic import ValidationError
 from pydantic.errors import PydanticUserError
 
-from paperzoo.config import FACTS, T, adapter, class_of, find_target, placed, signature
+from paperzoo.config import FACTS, SMOKE, T, adapter, class_of, find_target, placed, signature
 from paperzoo.datamodule import PaperData
 from paperzoo.errors import UserError
 from paperzoo.module import PaperModule
@@ -28,7 +29,7 @@ from paperzoo.runner.folder import differences, saved_settings
 from paperzoo.runner.job import Job
 from paperzoo.runner.judge import Judge
 
-MODES = ("train", "test", "predict")
+MODES = ("train", "test", "predict", "estimate")
 KEYS = {
     *("mode", "seed", "threads", "resume", "checkpoint", "optimize", "optimize_direction", "data_root", "weights"),
     *("output_root", "published", "measured", "model", "data", "trainer", "callbacks", "logger", "paper", "judge"),
@@ -44,7 +45,11 @@ def check(job: Job) -> None:
         UserError: with all problems together.
     """
     settings = job.settings
-    problems = [*_run_problems(settings), *results.problems(settings["published"], settings["measured"])]
+    problems = [
+        *_run_problems(settings),
+        *_sweep_problems(job),
+        *results.problems(settings["published"], settings["measured"]),
+    ]
     for section, base in (("model", PaperModule), ("data", PaperData), ("trainer", None)):
         problems += _section_problems(settings, section, base)
     if settings.get("judge"):
@@ -58,7 +63,7 @@ def check(job: Job) -> None:
     problems += _average_problems(job)
     problems += pair_problems(settings, job.choices)
     if not problems:
-        problems += _weights_problems(settings)
+        problems += [*_weights_problems(settings), *_optimize_problems(settings)]
     if settings["resume"] and (saved := saved_settings(job.folder)):
         problems += [
             f"resume={settings['resume']}: this is not the run that was started; {change}"
@@ -94,14 +99,22 @@ def _run_problems(settings: dict[str, Any]) -> Iterator[str]:
     threads = settings["threads"]
     if threads is not None and (not isinstance(threads, int) or isinstance(threads, bool) or threads < 1):
         yield f"threads={threads}: should be a whole number from 1, or null"
+    if mode == "train" and (settings.get("trainer") or {}).get("limit_train_batches") == 0:
+        yield "trainer.limit_train_batches=0: leaves no batch to train with; 1.0 takes all of them, 10 takes ten"
     if mode in ("test", "predict") and not settings["checkpoint"]:
         yield f"mode={mode} needs a trained model: checkpoint=<run folder or .ckpt file>"
-    if mode == "train" and settings["checkpoint"]:
+    if mode in ("train", "estimate") and settings["checkpoint"]:
         yield "checkpoint= goes with mode=test or mode=predict; to continue a run: resume=<run folder>"
     if settings["resume"] and mode != "train":
         yield f"resume= continues a training; with mode={mode} use checkpoint="
     for key in settings.keys() - KEYS:
         yield f"{key}: not a key of a run; the keys are {', '.join(sorted(KEYS))}"
+
+
+def _sweep_problems(job: Job) -> Iterator[str]:
+    sweep = job.choices.get("sweep")
+    if sweep and HydraConfig.get().mode is not RunMode.MULTIRUN:
+        yield f"sweep={sweep}: is for many runs, and this command starts one; type -m too: python train.py -m ..."
 
 
 def _average_problems(job: Job) -> Iterator[str]:
@@ -122,6 +135,25 @@ def _weights_problems(settings: Mapping[str, Any]) -> Iterator[str]:
     model = class_of(settings["model"], PaperModule)
     if model is not None and model.objective is None and settings["optimize"] is None and settings["weights"] == "best":
         yield "weights=best: this model has no metric that says which weights are best; name one with optimize="
+
+
+def _optimize_problems(settings: Mapping[str, Any]) -> Iterator[str]:
+    model = class_of(settings["model"], PaperModule)
+    metric: str | None = settings["optimize"] or (model.objective if model else None)
+    if model is None or metric is None or not model.measures:
+        return
+    if metric != model.objective and model.measured_as(metric) is None:
+        logged = [f"val/{name}" for name in model.measures]
+        close = difflib.get_close_matches(metric, logged, 1)
+        hint = f"did you mean {close[0]}? " if close else ""
+        yield f"optimize={metric}: the model's validation logs no such metric; {hint}It logs {', '.join(logged)}"
+        return
+    direction, said = model.direction(metric), settings["optimize_direction"]
+    if direction is None and said is None:
+        yield f"optimize_direction: say whether small or large values of {metric} are good: min or max"
+    if direction and said and said != direction:
+        good = {"min": "small", "max": "large"}[direction]
+        yield f"optimize_direction={said}: {metric} is good when it is {good}; leave this key out"
 
 
 def pair_problems(settings: Mapping[str, Any], choices: Mapping[str, str | None]) -> list[str]:
@@ -176,7 +208,7 @@ def target_problems(node: dict[str, Any], key: str, supplied: tuple[str, ...] = 
     target = find_target(node["_target_"], key)
     if isinstance(target, str):
         return [target]
-    arguments = {k: v for k, v in node.items() if not re.fullmatch(r"_[a-z]+_", k)}
+    arguments = {k: v for k, v in node.items() if k != SMOKE and not re.fullmatch(r"_[a-z]+_", k)}
     says_facts: Callable[..., dict[str, Any]] | None = getattr(target, FACTS, None)
     stated = arguments.pop(FACTS, {}) if says_facts else {}
     parameters, takes_any = signature(target)

@@ -1,10 +1,10 @@
 """Checkpoints that survive: written whole or not at all, where training can continue bit for bit, never after a NaN."""
 
+import copy
 import errno
 import logging
 import os
 import pickle
-import shlex
 import shutil
 import time
 from collections.abc import Iterator, Mapping
@@ -16,11 +16,14 @@ from annotated_types import Gt
 from lightning_fabric.plugins.io import TorchCheckpointIO
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import Checkpoint
+from pytorch_lightning.trainer.call import _call_callbacks_state_dict
 from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor
 
 from paperzoo.errors import UserError
 from paperzoo.files import atomically
+from paperzoo.reporting.metrics_csv import MetricsBookmark
+from paperzoo.runner.commands import resume_command
 
 log = logging.getLogger(__name__)
 
@@ -90,11 +93,6 @@ def _tensor_bytes(value: Any) -> int:
     return sum(map(_tensor_bytes, value)) if isinstance(value, list | tuple) else 0
 
 
-def resume_command(folder: Path) -> str:
-    """What to type to go on with the run in `folder`."""
-    return f"python train.py {shlex.quote(f'resume={folder}')}"
-
-
 def checkpoint_folder(trainer: Trainer) -> Path:
     """Where a run keeps `best.ckpt` and `last.ckpt`: below its trainer's `default_root_dir`, the run's folder."""
     return Path(trainer.default_root_dir) / FOLDER
@@ -139,6 +137,7 @@ class Checkpoints(Checkpoint):
         self.best_value: float | None = None
         self._last_step: int | None = None
         self._last_time = time.monotonic()
+        self._before_validation: dict[str, Any] = {}  # what a checkpoint holds that is written in a validation
 
     def state_dict(self) -> dict[str, Any]:
         return {"monitor": self.monitor, "mode": self.mode, "best_value": self.best_value}
@@ -146,6 +145,9 @@ class Checkpoints(Checkpoint):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         if (state_dict["monitor"], state_dict["mode"]) == (self.monitor, self.mode):
             self.best_value = state_dict["best_value"]
+
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        self._last_step = checkpoint["global_step"]  # a training without a further step does not come to on_train_start
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         if stage == "fit" and trainer.is_global_zero:
@@ -160,6 +162,9 @@ class Checkpoints(Checkpoint):
     ) -> None:
         if can_continue_here(trainer) and (_is_ending(trainer) or self._is_due(trainer)):
             self.save_last(trainer)
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._before_validation = _places(trainer)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.sanity_checking or trainer.state.fn is not TrainerFn.FITTING:
@@ -181,6 +186,23 @@ class Checkpoints(Checkpoint):
         trainer.save_checkpoint(checkpoint_folder(trainer) / LAST)
         self._last_step, self._last_time = trainer.global_step, time.monotonic()
 
+    def save_in_validation(self, trainer: Trainer) -> None:
+        """Writes `last.ckpt` in the middle of a validation: the training goes on with that validation, from its start.
+
+        For a training that is stopped; unless the step was saved already.
+        """
+        if self._last_step == trainer.global_step:
+            return
+        if self._before_validation.get("step") != trainer.global_step:
+            self._before_validation = _places(trainer)
+        checkpoint = trainer._checkpoint_connector.dump_checkpoint()
+        checkpoint["loops"]["fit_loop"] = self._before_validation["fit_loop"]
+        checkpoint["callbacks"] = self._before_validation["callbacks"]
+        if "metrics_csv" in checkpoint:
+            checkpoint["metrics_csv"] = self._before_validation["metrics_csv"]
+        trainer.strategy.save_checkpoint(checkpoint, checkpoint_folder(trainer) / LAST)
+        self._last_step = trainer.global_step
+
     def _is_due(self, trainer: Trainer) -> bool:
         return _on_any_rank(trainer, time.monotonic() - self._last_time >= 60 * self.every_minutes)
 
@@ -198,6 +220,21 @@ class Checkpoints(Checkpoint):
         return better
 
 
+def _places(trainer: Trainer) -> dict[str, Any]:
+    """Where a training stands when its validation begins, in words from which Lightning begins it again."""
+    loops = copy.deepcopy(trainer.fit_loop.state_dict())
+    begun = {"ready": 1, "started": 1, "processed": 0, "completed": 0}
+    progress = {"total": begun, "current": begun, "is_last_batch": False}
+    loops["epoch_loop.val_loop.batch_progress"] |= copy.deepcopy(progress)
+    bookmark = next((c for c in trainer.callbacks if isinstance(c, MetricsBookmark)), None)  # type: ignore[attr-defined]
+    return {
+        "step": trainer.global_step,
+        "fit_loop": loops,
+        "callbacks": copy.deepcopy(_call_callbacks_state_dict(trainer)),
+        "metrics_csv": {"size": bookmark.logger.size if bookmark else 0, "pending": None},
+    }
+
+
 def _is_ending(trainer: Trainer) -> bool:
     """Whether training stops after this batch, or after this epoch when asked at its end."""
     epochs = trainer.fit_loop.epoch_progress.current.processed  # type: ignore[attr-defined]
@@ -207,4 +244,4 @@ def _is_ending(trainer: Trainer) -> bool:
 
 
 def _on_any_rank(trainer: Trainer, here: bool) -> bool:
-    return trainer.strategy.reduce_boolean_decision(here, all=False)
+    return here if trainer.world_size == 1 else trainer.strategy.reduce_boolean_decision(here, all=False)

@@ -5,7 +5,7 @@ import platform
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Literal
+from typing import Any, Literal
 
 import pytorch_lightning as pl
 import rich.console
@@ -14,11 +14,12 @@ from pytorch_lightning.accelerators import CUDAAccelerator
 
 from paperzoo.config import class_of
 from paperzoo.errors import UserError
+from paperzoo.module import PaperModule
 from paperzoo.reporting.loggers import close_loggers
 from paperzoo.reporting.page import duration, write_report
 from paperzoo.reporting.results import Objective, Row, comparison, terminal_table
 from paperzoo.reporting.summary import Summary, write_summary
-from paperzoo.runner.build import Parts, objective
+from paperzoo.runner.build import Parts, objective, tested
 from paperzoo.runner.folder import identity
 from paperzoo.runner.job import Job
 from paperzoo.runner.judge import Judge
@@ -26,6 +27,9 @@ from paperzoo.runner.watching import RunStoppedError
 
 log = logging.getLogger(__name__)
 
+
+SAME_ITEMS = "Validation and test are the same items here"
+CHOSEN_BY_THEM = "the weights were chosen by the items that they are tested on"
 
 Status = Literal["finished", "stopped", "failed"]
 
@@ -41,26 +45,43 @@ def validation_at_best(
 
 @contextmanager
 def reporting(job: Job, parts: Parts, metrics: Mapping[str, float]) -> Iterator[None]:
-    """Writes `summary.json` and `report.html`, prints the table and closes the loggers, however the block ends."""
+    """Writes `summary.json` and `report.html`, prints the table and closes the loggers, however the block ends.
+
+    A run that was refused, or stopped, before its first batch leaves neither.
+    """
+    is_refused = False
     status: Status = "failed"
     message = ""
     try:
         yield
         status = "finished"
     except RunStoppedError as error:
-        status, message = "stopped", str(error)
+        status, message, is_refused = "stopped", str(error), not _came_to_a_batch(job, parts.trainer)
         raise
     except UserError as error:
-        message = str(error)
+        message, is_refused = str(error), not _came_to_a_batch(job, parts.trainer)
         raise
     except BaseException as error:
         message = f"{type(error).__name__}: {error}"
         raise
     finally:
-        rows = comparison(job.settings["published"], metrics)
-        if parts.trainer.is_global_zero:
+        rows = comparison(job.settings["published"], metrics, parts.data.bounds().values)
+        if parts.trainer.is_global_zero and not is_refused:
             _write_report(job, parts, metrics, rows, status, message)
         close_loggers(parts.trainer.loggers, status, rows)
+
+
+def _came_to_a_batch(job: Job, trainer: pl.Trainer) -> bool:
+    """Whether a run has come to its first batch, now or before it was resumed."""
+    loops = (trainer.fit_loop.epoch_loop, trainer.test_loop)
+    return bool(job.settings["resume"]) or any(loop.batch_progress.total.ready for loop in loops)
+
+
+def _notes(job: Job, parts: Parts) -> Iterator[str]:
+    """What a reader of the numbers must know."""
+    if parts.data.tests_on_validation:
+        is_chosen = tested(job, parts.module) == "best"
+        yield f"{SAME_ITEMS}: {CHOSEN_BY_THEM}." if is_chosen else f"{SAME_ITEMS}."
 
 
 def _write_report(
@@ -86,7 +107,9 @@ def _write_report(
         device=device_name(trainer),
         identity=identity(job.settings),
         message=message,
-        objective=judged_by(job, parts),
+        objective=judged_by(job.settings, type(parts.module)),
+        notes=list(_notes(job, parts)),
+        bound=parts.data.bounds().predictor,
     )
     try:
         write_summary(job.folder, summary)
@@ -97,16 +120,20 @@ def _write_report(
     if status == "finished":
         console = rich.console.Console()
         console.print(terminal_table(rows, title=f"{job.name}, {duration(parts.provenance.hours)}"))
+        for note in summary.notes:
+            console.print(note)
+        if summary.bound:
+            console.print(f"bound: a predictor that {summary.bound}")
         console.print(f"report: {report}", soft_wrap=True)
 
 
-def judged_by(job: Job, parts: Parts) -> Objective | None:
-    """The metric that compares this run with others: what `run()` returns."""
-    is_training = job.settings["mode"] == "train"
-    judge = class_of(job.settings.get("judge") or {}, Judge)
+def judged_by(settings: Mapping[str, Any], model: type[PaperModule]) -> Objective | None:
+    """The metric that compares a run with others: what `run()` returns."""
+    is_training = settings["mode"] == "train"
+    judge = class_of(settings.get("judge") or {}, Judge)
     if judge and is_training:
         return Objective(judge.metric, judge.direction)
-    metric, direction = objective(job, parts.module)
+    metric, direction = objective(settings, model)
     if metric is None:
         return None
     return Objective(metric if is_training else f"test/{metric.partition('/')[2]}", direction)

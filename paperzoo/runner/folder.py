@@ -7,42 +7,74 @@ what it is.
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
+from hydra.core.override_parser.types import Quote, QuotedString
 
 from paperzoo.errors import UserError
 from paperzoo.files import write_text
 
 PROVENANCE = "paperzoo"  # the key of the provenance in a checkpoint
+MULTIRUN = "arguments.yaml"  # of a multirun: what was typed
 
-# Two configs that differ only below these keys describe the same run.
+LENGTHS = ("trainer.max_epochs", "trainer.max_steps", "trainer.max_time")
+
+# Two configs that differ only in these keys, or below them, describe the same run.
 VOLATILE = frozenset(
     {
         *("mode", "resume", "checkpoint", "data_root", "output_root", "logger", "callbacks", "published", "measured"),
         *("case", "average"),  # the one acts through the keys that follow it, the other after the run
-        *("paper", "data.workers", "data.data_root", "data.download", "data.device_resident"),
-        *("trainer.accelerator", "trainer.devices", "trainer.num_nodes", "trainer.strategy", "trainer.max_epochs"),
-        *("trainer.max_steps", "trainer.max_time", "trainer.enable_progress_bar", "trainer.enable_model_summary"),
+        *("paper", "threads", *LENGTHS),
+        *("trainer.accelerator", "trainer.devices", "trainer.num_nodes", "trainer.strategy"),
+        *("trainer.enable_progress_bar", "trainer.enable_model_summary"),
         *("trainer.log_every_n_steps", "trainer.limit_test_batches", "trainer.limit_predict_batches"),
-        *("trainer.profiler", "trainer.detect_anomaly"),
+        *("trainer.profiler", "trainer.detect_anomaly", "trainer.benchmark"),
     }
 )
+MACHINE = frozenset({"workers", "data_root", "download", "device_resident"})
+"""Names of arguments of data, and of their parts, that say how and where from, not what."""
+CHANGEABLE = frozenset({"optimize", "optimize_direction"})
+"""What a run may be resumed with that it was not started with, though it decides what comes out."""
+
+
+def is_volatile(key: str) -> bool:
+    """Whether a key of the config is no part of a run's identity."""
+    return key in VOLATILE or (key.startswith("data.") and key.rpartition(".")[2] in MACHINE)
+
+
+def volatile_keys(settings: Any, key: str = "") -> Iterator[str]:
+    """The keys of a config that are no part of a run's identity."""
+    if key and is_volatile(key):
+        yield key
+    elif isinstance(settings, Mapping):
+        for name, value in settings.items():
+            yield from volatile_keys(value, f"{key}.{name}" if key else str(name))
 
 
 def overrides_to_resume(folder: Path) -> list[str]:
-    """The overrides that compose the config of the run in `folder` again, and send Hydra back to that folder.
+    """The arguments that compose the config of the run in `folder` again, and send Hydra back to that folder.
+
+    Of a multirun, those of all its jobs: each finds what it left.
 
     Raises:
         UserError: there is no run in `folder`.
     """
+    multirun = folder / MULTIRUN
+    if multirun.is_file():
+        return ["--multirun", *yaml.safe_load(multirun.read_text()), *into_sweep_folder(folder.resolve())]
     overrides = folder / ".hydra" / "overrides.yaml"
     if not overrides.is_file():
         hint = "give the folder that holds .hydra/ and checkpoints/"
         raise UserError(f"resume={folder}: no run was started in this folder ({overrides} is missing); {hint}")
     return [*yaml.safe_load(overrides.read_text()), *into_folder(folder.resolve())]
+
+
+def into_sweep_folder(folder: Path) -> list[str]:
+    """The override that makes the jobs of a multirun run in `folder`."""
+    return [f"hydra.sweep.dir={quoted(str(folder))}"]
 
 
 def into_folder(folder: Path) -> list[str]:
@@ -52,8 +84,7 @@ def into_folder(folder: Path) -> list[str]:
 
 def quoted(value: str) -> str:
     """`value` as a string of Hydra's override grammar, whatever characters it has."""
-    escaped = value.replace("\\", "\\\\").replace('"', '\\"')
-    return f'"{escaped}"'
+    return QuotedString(value, Quote.double).with_quotes()
 
 
 def overrides_to_reuse(checkpoint: Path, given: dict[str, str]) -> list[str]:
@@ -90,14 +121,36 @@ def latest_run(preset: str, output_root: Path) -> Path:
 
 
 def _is_finished_training(folder: Path) -> bool:
-    summary = folder / "summary.json"
-    if not summary.is_file():
-        return False
+    summary = read_summary(folder)
+    return summary.get("status") == "finished" and (summary.get("config") or {}).get("mode") == "train"
+
+
+def read_summary(folder: Path) -> dict[str, Any]:
+    """The `summary.json` of a run; empty if it is missing or damaged."""
     try:
-        content = json.loads(summary.read_text(encoding="utf-8"))
-        return content["status"] == "finished" and content["config"]["mode"] == "train"
-    except (ValueError, KeyError, TypeError):
-        return False
+        content = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def has_begun(folder: Path) -> bool:
+    """Whether a run in this folder left anything to go on from, or to be content with."""
+    return (folder / "checkpoints" / "last.ckpt").is_file() or read_summary(folder).get("status") == "finished"
+
+
+def nothing_to_do(folder: Path, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The summary of a run that is resumed though it is finished, and is to be no longer; empty if there is work."""
+    summary = read_summary(folder)
+    trained, wanted = ((config or {}).get("trainer") or {} for config in (summary.get("config"), settings))
+    is_as_long = all(trained.get(name) == wanted.get(name) for _, _, name in (key.partition(".") for key in LENGTHS))
+    return summary if summary.get("status") == "finished" and is_as_long else {}
+
+
+def objective_value(summary: Mapping[str, Any]) -> float | None:
+    """What a finished run came to: the metric that a sweep optimises."""
+    objective = summary.get("objective")
+    return summary["metrics"].get(objective["metric"]) if objective else None
 
 
 def find_checkpoint(path: Path) -> Path:
@@ -156,8 +209,8 @@ def save_settings(folder: Path, settings: dict[str, Any], overrides: list[str]) 
 
 
 def differences(saved: Any, now: Any, key: str = "") -> list[str]:
-    """The keys, outside the volatile ones, in which two resolved configs differ, each with both values."""
-    if key in VOLATILE:
+    """The keys, but for those that a resumed run may change, in which two resolved configs differ, with both values."""
+    if is_volatile(key) or key in CHANGEABLE:
         return []
     if isinstance(saved, dict) and isinstance(now, dict):
         names = sorted(saved.keys() | now.keys())
@@ -177,7 +230,7 @@ def identity(config: Any) -> str:
         if not isinstance(value, Mapping):
             return value
         inner = {name: f"{key}.{name}" if key else str(name) for name in value}
-        return {name: kept(child, inner[name]) for name, child in value.items() if inner[name] not in VOLATILE}
+        return {name: kept(child, inner[name]) for name, child in value.items() if not is_volatile(inner[name])}
 
     text = json.dumps(kept(config, ""), sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:12]

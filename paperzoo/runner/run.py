@@ -2,6 +2,7 @@
 
 import errno
 import shutil
+import signal
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +11,9 @@ from pathlib import Path
 import pytorch_lightning as pl
 import torch
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig
+from pytorch_lightning.utilities import rank_zero_only
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from paperzoo.config import instantiate
@@ -19,16 +22,20 @@ from paperzoo.errors import UserError
 from paperzoo.reporting.metrics_csv import FILE_NAME as METRICS_FILE
 from paperzoo.reporting.metrics_csv import read_metrics
 from paperzoo.reporting.predictions import KeepFirstBatch, write_predictions
+from paperzoo.reporting.sweep_jobs import FAILURE
 from paperzoo.runner import checkpoints
 from paperzoo.runner.build import Parts, build, objective
 from paperzoo.runner.check import check
 from paperzoo.runner.checkpoints import Checkpoints
+from paperzoo.runner.commands import resume_command
 from paperzoo.runner.distributed import relaunchable
 from paperzoo.runner.ending import reporting, validation_at_best
-from paperzoo.runner.folder import read_checkpoint, save_settings
+from paperzoo.runner.estimate import estimate, foresee
+from paperzoo.runner.folder import has_begun, nothing_to_do, objective_value, read_checkpoint, save_settings
 from paperzoo.runner.job import Job
 from paperzoo.runner.judge import Judge
 from paperzoo.runner.settle import settle
+from paperzoo.runner.watching import RunStoppedError
 from paperzoo.runner.weights import give_weights
 
 warnings.filterwarnings("ignore", message=".*LeafSpec.*")  # Lightning 2.6 under torch 2.13 and later
@@ -37,36 +44,58 @@ warnings.filterwarnings("ignore", message=".*LeafSpec.*")  # Lightning 2.6 under
 def run(config: DictConfig) -> float | None:
     """Runs the composed config; returns the metric that a sweep optimises (None for `mode=predict`).
 
+    A job of a multirun goes on where an earlier start left it, and one that is finished is not run again.
+
     Raises:
         UserError: whatever the user can mend; all of it together where it can be known before training.
+        RunStoppedError: a signal.
     """
+    folder = Path(HydraConfig.get().runtime.output_dir)
+    if HydraConfig.get().mode is RunMode.MULTIRUN and not config.resume and has_begun(folder):
+        config.resume = str(folder)
     try:
         job = settle(config)
         check(job)
+        if job.settings["resume"] and (summary := nothing_to_do(folder, job.settings)):
+            print(
+                f"{job.folder}: this run is finished, there is nothing to do. To train it longer, type a larger "
+                f"trainer.max_epochs (or max_steps) too; to test it again: mode=test checkpoint={job.folder}"
+            )
+            return objective_value(summary)
         with user_errors(job):
             parts = build(job)
-    except UserError:
+            if job.settings["mode"] == "estimate":
+                estimate(job, parts)
+                forget(folder, Path(config.output_root))
+                return None
+            if job.settings["mode"] == "train" and not job.settings["resume"]:
+                foresee(job, parts)
+            return {"train": train, "test": test, "predict": predict}[job.settings["mode"]](job, parts)
+    except (UserError, RunStoppedError):
         if not config.resume:
-            forget(Path(HydraConfig.get().runtime.output_dir))
+            forget(folder, Path(config.output_root))
         raise
-    with user_errors(job):
-        return {"train": train, "test": test, "predict": predict}[job.settings["mode"]](job, parts)
 
 
-def forget(folder: Path) -> None:
-    """Removes the folder of a run that was refused, if Hydra alone has written to it."""
-    own = {".hydra", "paperzoo.log"}
+@rank_zero_only
+def forget(folder: Path, output_root: Path) -> None:
+    """Removes the folder of a run that was refused or stopped before it began, and what is empty then above it."""
+    own = {".hydra", "paperzoo.log", FAILURE}
     if not folder.is_dir() or {path.name for path in folder.iterdir()} - own:
         return
     shutil.rmtree(folder)
-    for parent in folder.parents[:2]:
-        if not any(parent.iterdir()):
-            parent.rmdir()
+    for parent in folder.parents:
+        if output_root.resolve() not in parent.resolve().parents or any(parent.iterdir()):
+            return
+        parent.rmdir()
 
 
 @contextmanager
 def user_errors(job: Job) -> Iterator[None]:
-    """Turns what the machine refuses (space, memory, an accelerator) into a sentence that says what to do."""
+    """Turns what the machine refuses (space, memory, an accelerator) into a sentence that says what to do.
+
+    Ctrl-C, of which Lightning makes a `SystemExit`, becomes what it is while a training is watched.
+    """
     try:
         yield
     except OSError as error:
@@ -74,14 +103,18 @@ def user_errors(job: Job) -> Iterator[None]:
             raise
         where = error.filename or job.folder
         raise UserError(
-            f"{where}: the disk is full; what was saved before is whole. "
-            f"Make room, then: {checkpoints.resume_command(job.folder)}"
+            f"{where}: the disk is full; what was saved before is whole. Make room, then: {resume_command(job.folder)}"
         ) from error
     except MisconfigurationException as error:
         raise UserError(f"trainer: {' '.join(str(error).split())}") from error
     except torch.OutOfMemoryError as error:
         hint = "use a smaller data.batch_size (with trainer.accumulate_grad_batches), or a smaller model"
         raise UserError(f"the accelerator has too little memory: {hint} ({str(error).splitlines()[0]})") from error
+    except (KeyboardInterrupt, SystemExit) as error:
+        if not isinstance(error, KeyboardInterrupt) and not isinstance(error.__context__, KeyboardInterrupt):
+            raise
+        is_training = job.settings["mode"] == "train"
+        raise RunStoppedError("stopped by SIGINT", signal.SIGINT, job.folder if is_training else None) from error
 
 
 def train(job: Job, parts: Parts) -> float | None:
@@ -94,18 +127,18 @@ def train(job: Job, parts: Parts) -> float | None:
     resumed = str(last) if job.settings["resume"] and last.is_file() else None
     if trainer.is_global_zero:
         save_settings(job.folder, job.settings, job.overrides)
-    if resumed is None and module.initial_batch_size:
-        data.prepare_data()
-        data.setup("fit")
-        module.initialize(data.initial_batch(module.initial_batch_size))
     metrics: dict[str, float] = {}
-    with reporting(job, parts, metrics), relaunchable(job.folder, job.arguments):
+    with reporting(job, parts, metrics), user_errors(job), relaunchable(job.folder, job.arguments):
+        if resumed is None and module.initial_batch_size:
+            data.prepare_data()
+            data.setup("fit")
+            module.initialize(data.initial_batch(module.initial_batch_size))
         trainer.fit(module, datamodule=data, ckpt_path=resumed, weights_only=True)
         keeper = next((c for c in trainer.checkpoint_callbacks if isinstance(c, Checkpoints)), None)
         logged = read_metrics(job.folder / METRICS_FILE)
         metrics |= {name: pairs[-1][1] for name, pairs in logged.items() if not name.startswith("test/")}
         kept = keeper.best_value if keeper else None
-        best = metrics.get(objective(job, module)[0] or "") if kept is None else kept
+        best = metrics.get(objective(job.settings, type(module))[0] or "") if kept is None else kept
         if keeper and kept is not None:
             metrics |= validation_at_best(logged, keeper.monitor, kept)
         best_weights = job.folder / checkpoints.FOLDER / checkpoints.BEST
@@ -122,11 +155,11 @@ def train(job: Job, parts: Parts) -> float | None:
 def test(job: Job, parts: Parts) -> float | None:
     """Evaluates a checkpoint on the test set and reports; returns the test value of the optimised metric."""
     metrics: dict[str, float] = {}
-    with reporting(job, parts, metrics), relaunchable(job.folder, job.arguments):
+    with reporting(job, parts, metrics), user_errors(job), relaunchable(job.folder, job.arguments):
         parts.trainer.test(parts.module, datamodule=parts.data, verbose=False)
         metrics |= _logged(parts.trainer)
     complain_of_unreadable(parts.data)
-    metric, _ = objective(job, parts.module)
+    metric, _ = objective(job.settings, type(parts.module))
     return metrics.get(f"test/{metric.partition('/')[2]}") if metric else None
 
 

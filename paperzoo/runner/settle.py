@@ -12,8 +12,9 @@ from paperzoo.datamodule import PaperData
 from paperzoo.errors import UserError
 from paperzoo.reporting.results import flat
 from paperzoo.runner.check import pair_problems
-from paperzoo.runner.folder import VOLATILE, find_checkpoint, read_provenance, saved_settings
+from paperzoo.runner.folder import find_checkpoint, read_provenance, saved_settings, volatile_keys
 from paperzoo.runner.job import Job
+from paperzoo.runner.smoke import settle_smoke
 
 ABSENT = object()  # null is a value
 
@@ -31,6 +32,13 @@ def settle(config: DictConfig) -> Job:
     }
     if config.resume:
         _keep_what_it_stood_on(config, saved_settings(folder))
+    given: Any = OmegaConf.to_container(hydra_config.overrides.task)  # a run that they name may not be there
+    keys = {override.lstrip("+~").partition("=")[0] for override in given}
+    settle_smoke(config, keys - choices.keys())
+    provenance: dict[str, Any] | None = None
+    if config.checkpoint and config.mode != "train":
+        provenance = read_provenance(find_checkpoint(Path(config.checkpoint)))
+        _fill_in(config, choices, provenance)
     if problems := missing_or_unresolvable(config):
         unresolved: Any = OmegaConf.to_container(config)
         raise UserError(*(pair_problems(unresolved, choices) or problems))
@@ -39,13 +47,22 @@ def settle(config: DictConfig) -> Job:
     overrides = [*(f"--config-dir={Path(folder).resolve()}" for folder in own_folders), *typed]
     settings = plain(config)
     settings["published"] = flat(settings["published"])
-    if settings["checkpoint"] and settings["mode"] != "train":
-        provenance = read_provenance(find_checkpoint(Path(settings["checkpoint"])))
+    if provenance is not None:
         said = {override.lstrip("+~").split("=")[0] for override in overrides}
         if choices.get("experiment") != provenance["choices"].get("experiment"):
             said |= set(_preset_keys(choices.get("experiment")))
         settings = adopt(settings, choices, said, provenance)
     return Job(settings, choices, overrides, folder)
+
+
+def _fill_in(config: DictConfig, choices: Mapping[str, str | None], provenance: Mapping[str, Any]) -> None:
+    """Gives keys without a value the one that the checkpoint was trained with, of the same model and data."""
+    saved = OmegaConf.create(provenance["config"])
+    for key in OmegaConf.missing_keys(config):
+        section = key.partition(".")[0]
+        value = OmegaConf.select(saved, key, default=ABSENT)
+        if value is not ABSENT and choices.get(section) == provenance["choices"].get(section):
+            OmegaConf.update(config, key, value)
 
 
 def _keep_what_it_stood_on(config: DictConfig, saved: Mapping[str, Any] | None) -> None:
@@ -74,7 +91,7 @@ def adopt(
     shape that the model knows (`PaperData.follows_model`).
 
     Raises:
-        UserError: another model was chosen than the checkpoint's.
+        UserError: another model was chosen than the checkpoint's, or data in a shape that it does not know.
     """
     saved, trained_on = provenance["config"], provenance["choices"]
     if choices["model"] != trained_on["model"]:
@@ -85,7 +102,7 @@ def adopt(
     def overlay(section: str) -> dict[str, Any]:
         result = OmegaConf.create({section: saved[section]})
         now = OmegaConf.create({section: settings[section]})
-        for key in sorted(said | VOLATILE):
+        for key in sorted(said | set(volatile_keys(settings))):
             value = OmegaConf.select(now, key, default=ABSENT)
             if key.startswith(f"{section}.") and value is not ABSENT:
                 OmegaConf.update(result, key, value)
@@ -103,7 +120,17 @@ def adopt(
         adopted["data"] = {**settings["data"], **known}
         facts = settings["data"].get("facts", {})
         adopted["data"]["facts"] = {**facts, **{name: value for name, value in known.items() if name in facts}}
+    if problems := list(_shape_problems(adopted["data"], saved["data"])):
+        raise UserError(*problems)
     return adopted
+
+
+def _shape_problems(data: Mapping[str, Any], trained_on: Mapping[str, Any]) -> Iterator[str]:
+    """What was said of the data that the weights do not fit."""
+    data_class = class_of(data, PaperData)
+    for name in data_class.follows_model if data_class else ():
+        if name in trained_on and data.get(name) != trained_on[name]:
+            yield f"data.{name}={data.get(name)}: the model was trained with {trained_on[name]}; leave the key out"
 
 
 def _preset_keys(name: str | None) -> Iterator[str]:

@@ -3,7 +3,7 @@
 import os
 import signal
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -14,29 +14,41 @@ from pytorch_lightning.callbacks import Checkpoint
 from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor
 
+from paperzoo.datamodule import epochs_of
 from paperzoo.errors import UserError
 from paperzoo.runner.checkpoints import (
+    FOLDER,
     LAST,
     Checkpoints,
     _on_any_rank,
     can_continue_here,
     checkpoint_folder,
     log,
-    resume_command,
 )
+from paperzoo.runner.commands import resume_command
 
 
-class RunStoppedError(Exception):
-    """A signal asked the training to stop, and it did, at a place from which it can be continued.
+class RunStoppedError(BaseException):
+    """A signal asked the run to stop, and it did.
+
+    No `Exception`, as `KeyboardInterrupt` is none: whoever goes on after whatever error does not go on after this.
 
     Args:
-        message: where it stopped and how to continue.
+        what: what stopped, and where.
         signum: the signal.
+        folder: of the run; None for one that cannot be continued.
     """
 
-    def __init__(self, message: str, signum: signal.Signals) -> None:
-        super().__init__(message)
-        self.signum = signum
+    def __init__(self, what: str, signum: signal.Signals, folder: Path | None) -> None:
+        super().__init__(what, signum, folder)
+        self.what, self.signum, self.folder = what, signum, folder
+
+    def __str__(self) -> str:
+        if self.folder is None:
+            return self.what
+        if not (self.folder / FOLDER / LAST).is_file():
+            return f"{self.what}; no checkpoint was written yet"
+        return f"{self.what}; continue with: {resume_command(self.folder)}"
 
     @property
     def exit_code(self) -> int:
@@ -45,34 +57,42 @@ class RunStoppedError(Exception):
 
 
 class StopOnNonFinite(Callback):
-    """Stops the training when its loss is NaN or infinite; no checkpoint is written with such a loss or such weights.
+    """Stops the training when its loss or its objective is NaN or infinite; no checkpoint of it is written.
 
-    The loss is watched on its device; the host looks every `log_every_n_steps` batches and before each checkpoint, so
-    that watching costs no synchronisation.
+    Losses wait on their device; the host looks at them every `log_every_n_steps` batches, or every `MOST_WAITING`, and
+    before each checkpoint, so that watching costs next to nothing in the batches between.
     """
 
+    MOST_WAITING = 100
+
     def __init__(self) -> None:
-        self._first_bad: Tensor | None = None  # the step of the first bad loss; -1 as long as there is none
+        self._waiting: list[tuple[int, Tensor]] = []  # (step, losses), not looked at
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._first_bad = torch.full((), -1, dtype=torch.int64, device=pl_module.device)
+        self._waiting = []
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         loss = outputs.get("loss") if isinstance(outputs, Mapping) else outputs
         losses = [loss] if isinstance(loss, Tensor) else _logged_losses(trainer)
-        if not losses or self._first_bad is None:
+        if not losses:
             return
-        is_bad = torch.stack([~value.detach().isfinite().all() for value in losses]).any()
-        is_first = (self._first_bad < 0) & is_bad.to(self._first_bad.device)
-        self._first_bad = self._first_bad.masked_fill(is_first, trainer.global_step)
+        self._waiting.append((trainer.global_step, losses[0].detach() if len(losses) == 1 else _joined(losses)))
         every: int = trainer.log_every_n_steps  # type: ignore[attr-defined]
-        if every and (batch_idx + 1) % every == 0:
+        if (every and (batch_idx + 1) % every == 0) or len(self._waiting) >= self.MOST_WAITING:
             self._refuse_bad_loss(trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._refuse_bad_loss(trainer)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.state.fn != TrainerFn.FITTING:
+            return
+        objective = getattr(pl_module, "objective", None)
+        value = trainer.callback_metrics.get(objective) if objective else None
+        if _on_any_rank(trainer, value is not None and not bool(value.isfinite())):
+            raise UserError(_not_finite(str(objective), trainer.global_step, trainer))
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         self._refuse_bad_loss(trainer)
@@ -80,8 +100,17 @@ class StopOnNonFinite(Callback):
         if _on_any_rank(trainer, bad is not None):
             raise UserError(_not_finite(f"the weights {bad or 'on another rank'}", trainer.global_step, trainer))
 
+    def _first_bad_step(self) -> int:
+        """The step of the first bad loss since the host has looked last; -1 if there is none."""
+        waiting, self._waiting = self._waiting, []
+        if not waiting:
+            return -1
+        if _joined([losses for _, losses in waiting]).isfinite().all():
+            return -1
+        return next(step for step, losses in waiting if not losses.isfinite().all())
+
     def _refuse_bad_loss(self, trainer: Trainer) -> None:
-        step = -1 if self._first_bad is None else int(self._first_bad)
+        step = self._first_bad_step()
         if not _on_any_rank(trainer, step >= 0):
             return
         metrics = trainer.callback_metrics.items()
@@ -93,6 +122,10 @@ class StopOnNonFinite(Callback):
 def _logged_losses(trainer: Trainer) -> list[Tensor]:
     """What a training step that returns no loss has logged."""
     return [value for name, value in trainer.callback_metrics.items() if name.startswith("train/")]
+
+
+def _joined(losses: Sequence[Tensor]) -> Tensor:
+    return torch.cat([loss.detach().reshape(-1).to(losses[0].device) for loss in losses])
 
 
 def _not_finite(what: str, step: int, trainer: Trainer) -> str:
@@ -107,8 +140,9 @@ def _not_finite(what: str, step: int, trainer: Trainer) -> str:
 class GracefulStop(Checkpoint):
     """SIGTERM, SIGUSR1 (SLURM's pre-emption) or Ctrl-C: finishes the batch, writes `last.ckpt`, then stops.
 
-    A signal that arrives at the end of an epoch or in validation waits until that is over. A second Ctrl-C stops at
-    once. Lightning's own handlers, which would stop without a checkpoint or requeue the job, are set aside meanwhile.
+    A validation is left after its batch, and begins again when the run is resumed; of several processes, and at the end
+    of an epoch, the stop waits until that is over. A second Ctrl-C stops at once, with what is saved or can be.
+    Lightning's own handlers, which would stop without a checkpoint or requeue the job, are set aside meanwhile.
     Listed after `Checkpoints`, which writes the file.
     """
 
@@ -116,11 +150,13 @@ class GracefulStop(Checkpoint):
 
     def __init__(self) -> None:
         self._received: signal.Signals | None = None
+        self._is_stopping = False
         self._previous: dict[signal.Signals, Any] = {}
         self._process = os.getpid()
+        self._trainer: Trainer | None = None
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._received, self._process = None, os.getpid()
+        self._received, self._is_stopping, self._process, self._trainer = None, False, os.getpid(), trainer
         if threading.current_thread() is threading.main_thread():
             self._previous = {signum: signal.signal(signum, self._receive) for signum in self.SIGNALS}
 
@@ -128,19 +164,34 @@ class GracefulStop(Checkpoint):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         if can_continue_here(trainer):
-            self._stop_if_asked(trainer)
+            self._stop_if_asked(trainer, Checkpoints.save_last)
+
+    def on_validation_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        # ranks may have different numbers of batches, and would wait for each other's answer
+        if _is_validating(trainer) and trainer.world_size == 1:
+            self._stop_if_asked(trainer, Checkpoints.save_in_validation)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if trainer.state.fn is TrainerFn.FITTING and not trainer.sanity_checking:
-            self._stop_if_asked(trainer)
+        if _is_validating(trainer):
+            self._stop_if_asked(trainer, Checkpoints.save_last)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._stop_if_asked(trainer)
+        self._stop_if_asked(trainer, Checkpoints.save_last)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._restore()
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        if isinstance(exception, RunStoppedError) and trainer.world_size == 1:
+            self._save_if_possible(trainer)
         self._restore()
 
     def _receive(self, signum: int, frame: FrameType | None) -> None:
@@ -149,27 +200,48 @@ class GracefulStop(Checkpoint):
                 signal.signal(signum, signal.SIG_DFL)
                 os.kill(os.getpid(), signum)
             return
+        if self._is_stopping:
+            return
+        is_again = signum == signal.SIGINT and self._received is signal.SIGINT
         self._received = signal.Signals(signum)
-        if signum == signal.SIGINT:
-            signal.signal(signum, self._previous[self._received])
+        if is_again:
+            assert self._trainer is not None
+            self._is_stopping = True
+            raise self._stopped(self._trainer)
         again = "; Ctrl-C again stops at once" if signum == signal.SIGINT else ""
         log.warning("%s: writing last.ckpt after this batch, then stopping%s", self._received.name, again)
 
-    def _stop_if_asked(self, trainer: Trainer) -> None:
-        if not _on_any_rank(trainer, self._received is not None):
+    def _stop_if_asked(self, trainer: Trainer, save: Callable[[Checkpoints, Trainer], None]) -> None:
+        if self._is_stopping or not _on_any_rank(trainer, self._received is not None):
             return
+        self._is_stopping = True
+        for keeper in _keepers(trainer):
+            save(keeper, trainer)
+        raise self._stopped(trainer)
+
+    def _save_if_possible(self, trainer: Trainer) -> None:
+        """Where a second Ctrl-C left things as a checkpoint needs them: in a validation, and at the end of an epoch."""
+        epochs = epochs_of(trainer.fit_loop)
+        for keeper in _keepers(trainer):
+            if trainer.validating:
+                keeper.save_in_validation(trainer)
+            elif epochs.processed > epochs.completed:
+                keeper.save_last(trainer)
+
+    def _stopped(self, trainer: Trainer) -> RunStoppedError:
         signum = self._received or signal.SIGTERM
-        name = signum.name
-        for callback in trainer.checkpoint_callbacks:
-            if isinstance(callback, Checkpoints):
-                callback.save_last(trainer)
-        raise RunStoppedError(
-            f"stopped by {name} after step {trainer.global_step}; continue with: "
-            f"{resume_command(Path(trainer.default_root_dir))}",
-            signum,
-        )
+        what = f"stopped by {signum.name} after step {trainer.global_step}"
+        return RunStoppedError(what, signum, Path(trainer.default_root_dir))
 
     def _restore(self) -> None:
         for signum, handler in self._previous.items():
             signal.signal(signum, handler)
         self._previous = {}
+
+
+def _is_validating(trainer: Trainer) -> bool:
+    return trainer.state.fn is TrainerFn.FITTING and not trainer.sanity_checking
+
+
+def _keepers(trainer: Trainer) -> list[Checkpoints]:
+    return [callback for callback in trainer.checkpoint_callbacks if isinstance(callback, Checkpoints)]

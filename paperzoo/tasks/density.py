@@ -8,21 +8,33 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from jaxtyping import Bool, UInt8
+from jaxtyping import Bool, Int64, UInt8
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
-from paperzoo.batches import AttributedImages, Images, LabelledImages
-from paperzoo.module import OptimizerFactory, PaperModule, scheduled
+from paperzoo.batches import (
+    HAVING,
+    TO_EDIT,
+    AttributedImages,
+    ComparedImages,
+    Images,
+    LabelledImages,
+    LatentVectors,
+)
+from paperzoo.module import Measures, OptimizerFactory, PaperModule, scheduled
 from paperzoo.nn.flow import Image, ImageFlow, Label, Latents, PerImage
 from paperzoo.reporting.images import image_grid, save_png
 from paperzoo.reporting.style import BLUE, WIDTH, open_axes
+from paperzoo.tasks.latents import RowsFile, as_latents, as_rows, save_pictures
 
 Batch = Images | LabelledImages | AttributedImages
+Predicted = Batch | ComparedImages | LatentVectors
+Columns = dict[str, Tensor | list[str]]
 Bytes = UInt8[Tensor, "batch channel height width"]
 
 GRID_COLUMNS = 8
+DECODED, EDITED = "decoded", "edited"  # the folders of pictures that a prediction makes
 SHOWN_ATTRIBUTES = ("Smiling", "Pale_Skin", "Blond_Hair", "Narrow_Eyes", "Young", "Male")  # Glow's Figure 6
 
 
@@ -36,6 +48,11 @@ def dequantize(image: Bytes, n_bits: int) -> Image:
     levels = quantize(image, n_bits)
     x = (levels + torch.rand_like(levels)) / 2**n_bits
     return x.clamp(max=1 - 2**-24)  # 255 + 0.9999999 rounds to 256 in float32
+
+
+def centred(image: Bytes, n_bits: int) -> Image:
+    """The middle of the bin of each level: what is encoded where the answer must not depend on chance."""
+    return (quantize(image, n_bits) + 0.5) / 2**n_bits
 
 
 def to_bytes(x: Image, n_bits: int) -> Bytes:
@@ -93,6 +110,9 @@ class DensityModule(PaperModule):
 
     A subclass builds the flow and may add to `metrics` and `training_loss`.
 
+    A prediction writes `latents.npy`, a row for each image; latents are decoded to `decoded/`. Of `ComparedImages` it
+    takes the mean difference of latents, `direction.npy`, and moves those to be edited along it: `edited/`.
+
     Args:
         flow: the model; takes dequantised images in [0, 1).
         n_bits: bits of every value that are kept; 8 keeps the images as they are.
@@ -104,7 +124,9 @@ class DensityModule(PaperModule):
     """
 
     accepts: ClassVar[tuple[type, ...]] = (Images, LabelledImages, AttributedImages)
+    predicts: ClassVar[tuple[type, ...]] = (ComparedImages, LatentVectors)
     objective: ClassVar[str] = "val/bits_per_dim"
+    measures: ClassVar[Measures] = {"bits_per_dim": "min"}
 
     def __init__(
         self,
@@ -125,6 +147,11 @@ class DensityModule(PaperModule):
         self.samples = samples
         self.interpolation_steps = interpolation_steps
         self.attribute_means: AttributeMeans | None = None
+        self.latents_file: RowsFile | None = None
+        self.encoded = 0
+        self.decoded: list[Bytes] = []
+        self.edited: dict[int, Bytes] = {}
+        """The pictures on the way of an edited image, by its place among all items."""
 
     def label_of(self, batch: Batch) -> Label | None:
         """What the flow is conditioned on; nothing unless a subclass says so."""
@@ -147,9 +174,7 @@ class DensityModule(PaperModule):
         loss = self.training_loss(metrics)
         if loss is not metrics["bits_per_dim"]:
             metrics = {**metrics, "loss": loss}
-        self.log_dict(
-            {f"train/{name}": value.detach() for name, value in metrics.items()}, on_step=True, on_epoch=False
-        )
+        self.log_step(lambda: {f"train/{name}": value.detach() for name, value in metrics.items()})
         return loss
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
@@ -178,10 +203,38 @@ class DensityModule(PaperModule):
 
         return scheduled(self.optimizer(self.parameters()), warmup if self.warmup_steps else None)
 
-    def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor | list[str]]:
-        bits = self.bits_per_dim(batch)
-        nats = -bits * batch.image[0].numel() * math.log(2)
+    def on_predict_start(self) -> None:
+        self.attribute_means, self.encoded, self.decoded, self.edited = None, 0, [], {}
+        self.latents_file = RowsFile(Path(self.trainer.default_root_dir) / "latents.npy")
+
+    def predict_step(self, batch: Predicted, batch_idx: int) -> Columns:
+        """The likelihood of images, and their latents into a file; of latents, what they decode to."""
+        if isinstance(batch, LatentVectors):
+            return self._decode_rows(batch)
+        images = Images(batch.image) if isinstance(batch, ComparedImages) else batch
+        bits = self.bits_per_dim(images)
+        nats = -bits * images.image[0].numel() * math.log(2)
+        latents = self.flow.encode(centred(images.image, self.n_bits))
+        if self.latents_file is not None:
+            self.latents_file.append(as_rows(latents))
+        if isinstance(batch, ComparedImages):
+            self._edit(latents, batch.role)
+        self.encoded += len(images.image)
         return {"log_likelihood_nats": nats, "bits_per_dim": bits}
+
+    def _decode_rows(self, batch: LatentVectors) -> Columns:
+        x = self.flow.decode(as_latents(batch.latent, self.flow.latent_shapes))
+        self.decoded.append(to_bytes(x, self.n_bits).cpu())
+        return {"mean_square": batch.latent.square().mean(1)}  # about 1 for latents that are likely
+
+    def _edit(self, latents: Latents, role: Int64[Tensor, " batch"]) -> None:
+        """Counts those that show what is to change, and moves the others, which come after all of them."""
+        shows = role != TO_EDIT
+        if self.attribute_means is None:
+            self.attribute_means = AttributeMeans(self.flow.latent_shapes)
+        self.attribute_means.update([eps[shows] for eps in latents], (role[shows] == HAVING)[:, None])
+        for place in (~shows).nonzero().flatten().tolist():
+            self.edited[self.encoded + place] = self._moved([eps[place : place + 1] for eps in latents], 0).cpu()
 
     def sample_label(self, count: int) -> Label | None:
         """The labels under which `count` samples are drawn; none unless the flow is conditioned on labels."""
@@ -200,9 +253,11 @@ class DensityModule(PaperModule):
 
     def manipulate(self, image: Bytes, attribute: int) -> UInt8[Tensor, "step channel height width"]:
         """One image moved along an attribute's direction from alpha = -1 to alpha = 1."""
+        return self._moved(self.flow.encode(dequantize(image, self.n_bits)), attribute)
+
+    def _moved(self, latents: Latents, attribute: int) -> UInt8[Tensor, "step channel height width"]:
         assert self.attribute_means is not None
-        latents = self.flow.encode(dequantize(image, self.n_bits))
-        alpha = torch.linspace(-1, 1, self.interpolation_steps, device=image.device).view(-1, 1, 1, 1)
+        alpha = torch.linspace(-1, 1, self.interpolation_steps, device=latents[0].device).view(-1, 1, 1, 1)
         direction = self.attribute_means.direction(attribute)
         moved = [eps + alpha * way for eps, way in zip(latents, direction, strict=True)]
         return to_bytes(self.flow.decode(moved), self.n_bits)
@@ -222,7 +277,28 @@ class DensityModule(PaperModule):
                 figures["attributes"] = _rows_of_images("Attributes moved from alpha=-1 to 1", rows)
         return figures
 
-    def write_predictions(self, names: Sequence[str], batch: Batch, folder: Path) -> list[Path]:
+    def write_predictions(self, names: Sequence[str], batch: Predicted, folder: Path) -> list[Path]:
+        if self.decoded:
+            images = torch.cat(self.decoded)
+            save_pictures(list(images), [folder / DECODED / f"{name}.png" for name in names[: len(images)]])
+            return [folder / DECODED]
+        written = self.latents_file.finish() if self.latents_file is not None else []
+        if self.edited:
+            return [*written, *self._write_edited(names, folder)]
+        if isinstance(batch, LatentVectors | ComparedImages):
+            return written
+        return [*written, *self._write_samples(batch, folder)]
+
+    def _write_edited(self, names: Sequence[str], folder: Path) -> list[Path]:
+        """Every edited image as a strip from alpha = -1 to alpha = 1, and the direction as a row of latents."""
+        assert self.attribute_means is not None
+        direction = RowsFile(folder / "direction.npy")
+        direction.append(as_rows(self.attribute_means.direction(0)))
+        for place, way in self.edited.items():
+            save_png(way, folder / EDITED / f"{names[place]}.png", columns=len(way))
+        return [*direction.finish(), folder / EDITED]
+
+    def _write_samples(self, batch: Batch, folder: Path) -> list[Path]:
         images: dict[str, Bytes] = {}
         with self._evaluation():
             for temperature in self.temperatures:

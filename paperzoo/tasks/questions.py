@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from paperzoo.batches import ImageQuestions, ObjectQuestions, StoryQuestions
-from paperzoo.module import Direction, OptimizerFactory, PaperModule, SchedulerFactory, scheduled
+from paperzoo.module import Direction, Measures, OptimizerFactory, PaperModule, SchedulerFactory, scheduled
 from paperzoo.tasks.question_figures import answer_figure, kind_figure
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ class QuestionModule(PaperModule):
     accepts: ClassVar[tuple[type, ...]] = (ImageQuestions, ObjectQuestions, StoryQuestions)
     objective: ClassVar[str] = "val/accuracy"
     objective_direction: ClassVar[Direction] = "max"
+    measures: ClassVar[Measures] = {"accuracy": "max", "accuracy_*": "max", "solved_kinds": "max", "loss": "min"}
 
     def __init__(
         self,
@@ -65,8 +66,12 @@ class QuestionModule(PaperModule):
         logits: Logits = self.network(batch)
         steps, _, answers = logits.shape
         loss = F.cross_entropy(logits.reshape(-1, answers), batch.answer.repeat(steps))
-        accuracy = (logits[-1].argmax(1) == batch.answer).float().mean()
-        self.log_dict({"train/loss": loss.detach(), "train/accuracy": accuracy}, on_step=True, on_epoch=False)
+        self.log_step(
+            lambda: {
+                "train/loss": loss.detach(),
+                "train/accuracy": (logits[-1].argmax(1) == batch.answer).float().mean(),
+            }
+        )
         if not self.l2_weight:
             return loss
         return loss + self.l2_weight / 2 * sum(

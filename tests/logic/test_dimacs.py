@@ -11,11 +11,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 from pysat.formula import CNF
+from pysat.solvers import Solver
 
 from paperzoo.errors import UserError
 from paperzoo.logic import dimacs
 from paperzoo.logic.cnf import Formula
-from paperzoo.logic.dimacs import list_formulas, read_dimacs, read_labels, solution_text, write_dimacs
+from paperzoo.logic.dimacs import (
+    list_formulas,
+    read_dimacs,
+    read_labels,
+    solution_text,
+    unlisted,
+    write_dimacs,
+)
 
 # The form of SATLIB's uniform random 3-SAT files: comments, two spaces in the header, a space before some clauses,
 # and a trailer.
@@ -84,6 +92,12 @@ GOOD = {
     "tabs and blank lines": b"\n\n\tp\tcnf\t4\t3\n\n4\t-1\t3\t0\n\n-3 2 -4 0\n1 -2 4 0\n\n",
     "byte order mark": b"\xef\xbb\xbf" + SATLIB,
     "trailer without its 0": SATLIB[: SATLIB.index(b"%") + 1],
+    "byte order mark of UTF-16": SATLIB.decode().encode("utf-16"),
+    "line ends of old Macs": SATLIB.replace(b"\n", b"\r"),
+    "% behind the last clause": SATLIB.replace(b"\n%", b" %"),
+    "% at the very end": SATLIB[: SATLIB.index(b"\n%")] + b" %",
+    "Ctrl-Z at the end": SATLIB[: SATLIB.index(b"%")] + b"\x1a",
+    "NULs at the end": SATLIB + b"\0" * 100,
     "leading zeros": b"p cnf 04 003\n04 -01 3 0\n-3 2 -4 00\n1 -2 4 0",
 }
 
@@ -101,7 +115,7 @@ BAD = {
     "empty": (b"", "my.cnf: has no line `p cnf VARIABLES CLAUSES`; it is empty"),
     "only comments": (b"c nothing\n", "my.cnf: has no line `p cnf"),
     "no header": (b"c x\n1 -2 0\n", "my.cnf, line 2: `1 -2 0` stands where the line `p cnf VARIABLES CLAUSES` must be"),
-    "binary": (b"\x7fELF\x02\x01\x00\x00\n\x00", "my.cnf, line 1: `?ELF????` stands where"),
+    "binary": (b"\x7fELF\x02\x01\x00\x00\n\x00", "my.cnf, line 1: `?ELF??` stands where"),
     "packed under a plain name": (gzip.compress(SATLIB, mtime=0), "convert the file if it is not a DIMACS CNF file"),
     "weighted": (b"p wcnf 3 1 10\n10 1 0\n", "my.cnf, line 1: `p wcnf 3 1 10` announces the format `wcnf`"),
     "extended": (b"p cnf+ 3 1\n1 2 0\n", "my.cnf, line 1: `p cnf+ 3 1` announces the format `cnf+`"),
@@ -132,10 +146,12 @@ BAD = {
     "too many clauses": (b"p cnf 3 1\n1 2 0 3 0\n", "`p cnf 3 1` announces 1 clauses, the file has 2"),
     "last clause is open": (b"p cnf 3 2\n1 2 0\n3", "my.cnf: the last clause is not ended by a 0"),
     "open clause before the trailer": (b"p cnf 3 1\n1 2\n%\n0\n", "my.cnf: the last clause is not ended by a 0"),
-    "text after the trailer": (b"p cnf 3 2\n1 2 0\n%\n0\n3 0\n", "my.cnf, line 3: a line with % ends the formula"),
-    "empty clause": (b"p cnf 3 2\n1 2\n0\n0\n", "my.cnf, line 4: an empty clause (a 0 without literals) makes"),
-    "empty clause first": (b"p cnf 3 1\n\n0\n", "my.cnf, line 3: an empty clause"),
-    "no clauses": (b"p cnf 3 0\n", "my.cnf: has no clauses, so that every assignment satisfies it"),
+    "text after the trailer": (b"p cnf 3 2\n1 2 0\n%\n0\n3 0\n", "my.cnf, line 3: a % ends the formula, yet text"),
+    "text after the trailer of a clause": (b"p cnf 3 2\n1 2 0 %\n3 0\n", "my.cnf, line 2: a % ends the formula"),
+    "% in a literal": (b"p cnf 3 1\n1 2% 0\n", "my.cnf, line 2: `2%` is no literal"),
+    "no variables at all": (b"p cnf 0 0\n", "my.cnf: has no variables; there is nothing to solve"),
+    "an empty clause without variables": (b"p cnf 0 1\n0\n", "my.cnf: has no variables"),
+    "cut UTF-16": (b"\xff\xfep", "my.cnf: cannot be read"),
 }
 
 
@@ -152,6 +168,28 @@ def test_the_line_of_a_problem_is_right_in_every_part_of_a_file(file: Path, cont
     assert message in refusal(file, content)
 
 
+@pytest.mark.parametrize("chunk_bytes", [1, 1 << 22])
+def test_an_empty_clause_is_legal_and_nothing_satisfies_it(
+    file: Path, chunk_bytes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dimacs, "CHUNK_BYTES", chunk_bytes)
+    assert clauses_of(file, b"p cnf 3 4\n0\n1 1 -2 0 0\n\n0\n") == [[], [1, -2], [], []]
+    assert not read_dimacs(file).is_satisfied_by(np.array([True, True, True]))
+    with Solver("cadical195", bootstrap_with=read_dimacs(file).clauses()) as solver:
+        assert not solver.solve()
+
+
+def test_a_formula_without_clauses_is_legal_and_everything_satisfies_it(file: Path) -> None:
+    assert clauses_of(file, b"p cnf 3 0\n") == []
+    assert read_dimacs(file).is_satisfied_by(np.array([False, True, False]))
+
+
+@pytest.mark.parametrize("clauses", [[[1, 2], [], [-1]], [[]], []])
+def test_empty_clauses_are_written_and_read_back(file: Path, clauses: list[list[int]]) -> None:
+    write_dimacs(file, Formula.from_clauses(2, clauses))
+    assert read_dimacs(file).clauses() == clauses
+
+
 def test_a_literal_that_a_clause_repeats_counts_once(file: Path) -> None:
     assert clauses_of(file, b"p cnf 3 3\n2 -1 2 2 0\n2 -1 0\n3 3 0\n") == [[2, -1], [2, -1], [3]]
 
@@ -165,7 +203,7 @@ def test_variables_that_no_clause_names_are_counted(file: Path) -> None:
     assert read_dimacs(file).variables == 9
 
 
-@pytest.mark.parametrize("suffix", ["", ".gz", ".bz2", ".xz"])
+@pytest.mark.parametrize("suffix", ["", ".gz", ".bz2", ".xz", ".lzma"])
 def test_what_was_written_is_read_back(tmp_path: Path, suffix: str) -> None:
     formula = random_formula(seed=3)
     path = tmp_path / f"f.cnf{suffix}"
@@ -247,8 +285,7 @@ def test_any_bytes_are_read_or_refused_in_bounded_time(file: Path, monkeypatch: 
             outcomes[False] += 1
         else:
             clauses = formula.clauses()
-            assert clauses
-            assert all(clause and len(set(clause)) == len(clause) for clause in clauses), content
+            assert all(len(set(clause)) == len(clause) for clause in clauses), content
             assert all(1 <= abs(literal) <= formula.variables for clause in clauses for literal in clause), content
             outcomes[True] += 1
         assert time.perf_counter() - started < 5
@@ -263,6 +300,54 @@ def test_files_are_listed_in_the_order_of_their_names(tmp_path: Path) -> None:
     (tmp_path / "folder.cnf").mkdir()
     assert [path.relative_to(tmp_path).as_posix() for path in list_formulas(tmp_path)] == names
     assert list_formulas(tmp_path / "notes.txt") == [tmp_path / "notes.txt"]
+
+
+def test_hidden_files_are_no_formulas(tmp_path: Path) -> None:
+    for name in ["a.cnf", "._a.cnf", ".git/b.cnf"]:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    assert list_formulas(tmp_path) == [tmp_path / "a.cnf"]
+
+
+def test_a_formula_whose_name_does_not_say_so_is_told(tmp_path: Path) -> None:
+    files = {
+        "a.cnf": SATLIB,
+        "b.txt": SATLIB,
+        "c.TXT.gz": gzip.compress(SATLIB),
+        "d.cnf.zst": b"packed",
+        "e.cnf.bak": b"\n" + SATLIB.replace(b"\n", b"\r\n"),
+        "README.md": b"# formulas\n\np cnf 3 2\n",
+        "a.cnf.solution": b"s UNKNOWN\n",
+        "labels.csv": b"file,satisfiable\n",
+        "f.gz": b"not packed",
+    }
+    for name, content in files.items():
+        (tmp_path / name).write_bytes(content)
+    assert [problem.removeprefix(f"{tmp_path}/") for problem in unlisted(tmp_path)] == [
+        "b.txt: left out, though it holds a formula; let its name end in .cnf to have it read",
+        "c.TXT.gz: left out, though it holds a formula; let its name end in .cnf.gz to have it read",
+        "d.cnf.zst: left out, only .gz, .bz2, .xz, .lzma are unpacked; unpack it, or pack it so",
+        "e.cnf.bak: left out, though it holds a formula; let its name end in .cnf to have it read",
+    ]
+    assert unlisted(tmp_path / "b.txt") == []
+    assert read_dimacs(tmp_path / "b.txt").clauses() == SATLIB_CLAUSES
+    (tmp_path / "a.cnf").unlink()
+    with pytest.raises(UserError, match="no DIMACS files") as caught:
+        list_formulas(tmp_path)
+    assert len(caught.value.problems) == 5
+
+
+def test_a_link_to_nothing_is_told_and_a_linked_folder_is_read(tmp_path: Path) -> None:
+    here, there = tmp_path / "here", tmp_path / "there"
+    for folder in (here, there):
+        folder.mkdir()
+    (there / "a.cnf").write_bytes(SATLIB)
+    (here / "gone.cnf").symlink_to(tmp_path / "gone.cnf")
+    (here / "linked").symlink_to(there)
+    (there / "back").symlink_to(there)
+    assert list_formulas(here) == [here / "gone.cnf", here / "linked/a.cnf"]
+    with pytest.raises(UserError, match=r"here/gone.cnf: a link to .*/gone.cnf, which is not there; mend or delete"):
+        read_dimacs(here / "gone.cnf")
 
 
 def test_a_path_without_formulas_is_refused(tmp_path: Path) -> None:
@@ -293,6 +378,24 @@ def test_labels_come_from_the_table_and_from_the_names(labelled: Path) -> None:
     assert read_labels(labelled / "b.cnf") == {}
 
 
+@pytest.mark.parametrize(
+    "table",
+    [
+        "file;satisfiable\na.cnf;1\nsub/a.cnf;0\n",
+        "file\tsatisfiable\na.cnf\t1\nsub/a.cnf\t0\n",
+        "File,Satisfiable\na.cnf,1\nsub/a.cnf,0\n",
+        "FILE;SATISFIABLE\r\na.cnf;TRUE\r\nsub/a.cnf;FALSE\r\n\x1a",
+        "file,satisfiable\ra.cnf,True\rsub/a.cnf,False\r",
+        "file,satisfiable\n./a.cnf,true\nsub\\a.cnf,false\n",
+        '"file","satisfiable"\n"a.cnf","1"\n"sub/a.cnf","0"\n',
+    ],
+)
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_a_table_is_read_as_spreadsheets_and_scripts_write_it(labelled: Path, table: str, encoding: str) -> None:
+    (labelled / "labels.csv").write_bytes(table.encode(encoding))
+    assert read_labels(labelled) == FROM_NAMES | {"a.cnf": True, "sub/a.cnf": False}
+
+
 def test_a_name_that_only_looks_like_a_label_is_none(tmp_path: Path) -> None:
     for name in ["unsat=1.cnf", "sat=10.cnf", "sat=2.cnf", "saturn.cnf"]:
         (tmp_path / name).touch()
@@ -312,7 +415,7 @@ BAD_LABELS = {
         "file,satisfiable\nsr_n=0040_t=3_sat=1.dimacs,0\n",
         "labels.csv, line 2: contradicts the name of the file sr_n=0040_t=3_sat=1.dimacs",
     ),
-    "encoding": ("file,satisfiable\ncaf\udce9.cnf,1\n", "labels.csv: cannot be read as a table in UTF-8"),
+    "encoding": ("file,satisfiable\ncaf\udce9.cnf,1\n", "labels.csv, line 2: not in UTF-8"),
 }
 
 

@@ -94,9 +94,9 @@ def test_the_shallow_network_starts_as_in_the_released_code() -> None:
 
 
 def test_the_digit_networks_of_cdan_have_its_sizes() -> None:
-    assert layers(LeNet((1, 28, 28), 10)) == [(20, 1, 5, 5), (50, 20, 5, 5), (500, 800), (10, 500)]
+    assert layers(LeNet((1, 28, 28), 10, "symmetric")) == [(20, 1, 5, 5), (50, 20, 5, 5), (500, 800), (10, 500)]
     convolutions = [(64, 3, 5, 5), (128, 64, 5, 5), (256, 128, 5, 5)]
-    assert layers(DTN((3, 32, 32), 10)) == [*convolutions, (512, 4096), (10, 512)]
+    assert layers(DTN((3, 32, 32), 10, "symmetric")) == [*convolutions, (512, 4096), (10, 512)]
 
 
 @pytest.mark.parametrize("backbone, size", [("resnet18", 512), ("alexnet", 4096)])

@@ -1,10 +1,27 @@
 """MADA: a domain classifier for each class."""
 
+import pytest
 import torch
 import torch.nn.functional as F
+import yaml
 
+from paperzoo.cli import CONFIG_FOLDER
 from paperzoo.nn.classifiers import ShallowNetwork
 from paperzoo.papers.mada import ClasswiseAdversary
+
+AVERAGES = {
+    "office31": {"mada": 0.852},
+    "image_clef": {"mada": 0.858},
+    "office31_partial": {"none": 0.684, "mada": 0.737},
+}
+
+
+@pytest.mark.parametrize("table", AVERAGES)
+def test_the_published_tables_have_the_printed_averages(table: str) -> None:
+    paper = yaml.safe_load((CONFIG_FOLDER / "paper/mada.yaml").read_text())
+    for method, average in AVERAGES[table].items():
+        values = paper[table][method].values()
+        assert sum(values) / len(values) == pytest.approx(average, abs=1.3e-3), method
 
 
 def adversary() -> ClasswiseAdversary:

@@ -13,7 +13,8 @@ from sklearn.cluster import KMeans
 from torch import Tensor, nn
 
 from paperzoo.batches import SatProblems
-from paperzoo.logic.cnf import Formula, union
+from paperzoo.data.logic.sr import sr_pair
+from paperzoo.logic.cnf import Formula, split, union
 from paperzoo.papers.neurosat import NeuroSAT, NeuroSATModule, attempts, layers
 from paperzoo.papers.neurosat.decoding import (
     Attempt,
@@ -23,6 +24,7 @@ from paperzoo.papers.neurosat.decoding import (
     satisfied,
     two_means,
     verified_assignments,
+    with_filler,
 )
 from paperzoo.papers.neurosat.graph import Graph, flip
 from paperzoo.papers.neurosat.layers import LayerNormLSTM, LstmState, Perceptron
@@ -265,8 +267,8 @@ def test_the_decoder_finds_an_assignment_that_the_embeddings_hold() -> None:
     states = embeddings(truth, noise=0.8)
     assert satisfied(by_clusters(states, two_means(states, batch), batch), batch).any(0).all()
     votes = torch.cat([truth, ~truth]).float() - 5 + 0.1 * torch.randn(2 * len(truth))
-    assert satisfied(by_votes(votes), batch)[0].all()
-    assert satisfied(by_votes(-votes), batch)[1].all()
+    assert satisfied(by_votes(votes, batch), batch)[0].all()
+    assert satisfied(by_votes(-votes, batch), batch)[1].all()
 
 
 def test_random_embeddings_solve_nothing() -> None:
@@ -274,7 +276,7 @@ def test_random_embeddings_solve_nothing() -> None:
     batch = problems(*formulas)
     torch.manual_seed(0)
     states = torch.randn(len(batch.in_core), 32)
-    candidates = torch.cat([by_votes(states[:, 0]), by_clusters(states, two_means(states, batch), batch)])
+    candidates = torch.cat([by_votes(states[:, 0], batch), by_clusters(states, two_means(states, batch), batch)])
     assert satisfied(candidates, batch).sum() == 0
 
 
@@ -375,3 +377,81 @@ def test_the_loss_is_the_papers() -> None:
     likelihood = torch.stack([1 - probability[0], probability[1], probability[2], 1 - probability[3]])
     penalty = 0.5 * sum(p.square().sum() / 2 for p in model.parameters())
     torch.testing.assert_close(model.training_step(batch, 0), -likelihood.log().mean() + penalty)
+
+
+# Formulas whose literals nothing tells apart: all that they can do is to tie.
+SYMMETRIC = [
+    Formula.from_clauses(3, [[1, 2], [-1, 3], [-2, -3]]),
+    Formula.from_clauses(2, [[1, 2], [-1, -2]]),
+    Formula.from_clauses(3, [[1, 2, 3], [-1, -2, -3]]),
+    Formula.from_clauses(4, [[1, 2], [3, 4], [-1, -3], [-2, -4]]),
+]
+
+
+def random_weights(dimension: int) -> NeuroSATModule:
+    return module(dimension=dimension, rounds=16).eval()
+
+
+def briefly_trained() -> NeuroSATModule:
+    """Weights that grew in a few steps, as those of a training do."""
+    model = module(dimension=32, rounds=16, l2_weight=0.0)
+    generator = np.random.default_rng(1)
+    optimizer = torch.optim.Adam(model.parameters(), lr=2e-3)
+    for _ in range(30):
+        pairs = [sr_pair(int(generator.integers(3, 6)), generator) for _ in range(8)]
+        batch = union([f for p in pairs for f in (p.satisfiable, p.unsatisfiable)], [1, 0] * len(pairs))
+        loss = F.binary_cross_entropy_with_logits(model.network(batch, 16), batch.satisfiable.float())
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return model.eval()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "make", [partial(random_weights, 64), partial(random_weights, 20), briefly_trained], ids=["64", "20", "trained"]
+)
+def test_fifty_formulas_are_answered_alone_as_they_are_among_others(make: Callable[[], NeuroSATModule]) -> None:
+    model, generator = make(), np.random.default_rng(0)
+    pairs = [sr_pair(int(generator.integers(2, 12)), generator) for _ in range(23)]
+    formulas = [*SYMMETRIC, *(f for pair in pairs for f in (pair.satisfiable, pair.unsatisfiable))]
+    assert len(formulas) == 50
+
+    def answers(size: int, order: Sequence[int]) -> tuple[dict[int, tuple[str, int, list[bool] | None]], Tensor]:
+        """(answer, rounds, assignment) of each formula, and the confidence in all, in batches of `size`."""
+        found: dict[int, tuple[str, int, list[bool] | None]] = {}
+        confidence = torch.zeros(len(order))
+        for numbers in (order[start : start + size] for start in range(0, len(order), size)):
+            model.on_predict_start()
+            with torch.inference_mode():
+                columns = model.predict_step(union([formulas[n] for n in numbers], [-1] * len(numbers)), 0)
+            rows = zip(numbers, columns["answer"], columns["rounds"], model.solutions, strict=True)
+            found |= {n: (str(answer), int(at), None if a is None else a.tolist()) for n, answer, at, a in rows}
+            confidence[list(numbers)] = torch.as_tensor(columns["confidence"])
+        return found, confidence
+
+    alone, confidence = answers(1, range(50))
+    assert {answer for answer, *_ in alone.values()} == {"satisfiable", "unknown"}
+    for size, order in ((7, range(49, -1, -1)), (50, generator.permutation(50).tolist())):
+        together, confidence_together = answers(size, order)
+        assert together == alone
+        torch.testing.assert_close(confidence_together, confidence)
+
+
+def test_a_filler_brings_literals_and_clauses_to_whole_rows_and_leaves_the_formulas_as_they_are() -> None:
+    for formulas in (FORMULAS, FORMULAS[:1], [Formula.from_clauses(8, [[1]] * 16)]):
+        filled = with_filler(problems(*formulas))
+        assert len(filled.in_core) % 16 == len(filled.clause_length) % 16 == 0
+        assert [f.clauses() for f in split(filled)[:-1]] == [f.clauses() for f in formulas]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_last_bits_of_tied_literals_decide_nothing(seed: int) -> None:
+    batch = problems(*SYMMETRIC)
+    literals = len(batch.in_core)
+    generator = torch.Generator().manual_seed(seed)
+    size = 1 + torch.rand(8, generator=generator)
+    states = size + 1e-7 * torch.randn(literals, 8, generator=generator)
+    votes = 3 + 1e-6 * torch.randn(literals, generator=generator)
+    candidates = torch.cat([by_votes(votes, batch), by_clusters(states, two_means(states, batch), batch)])
+    assert candidates.any(1).tolist() == candidates.all(1).tolist() == [False, True, False, True]

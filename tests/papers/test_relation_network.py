@@ -29,6 +29,29 @@ def parameters(module: Any) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
 
 
+@pytest.mark.parametrize("experiment", ["relation_network/clevr", "relation_network/clevr_state"])
+def test_the_rate_on_clevr_is_doubled_every_20_epochs_from_5e_6_to_5e_4(experiment: str) -> None:
+    with initialize_config_dir(str(CONFIG_FOLDER)):
+        node = configs.plain(compose("train", [f"experiment={experiment}", "data_root=/nowhere"]))
+    model = {**node["model"], "network": {"_target_": "torch.nn.Linear", "in_features": 1, "out_features": 1}}
+    module: Any = configs.instantiate(model)
+    configured = module.configure_optimizers()
+    optimizer, schedule = configured["optimizer"], configured["lr_scheduler"]["scheduler"]
+    assert configured["lr_scheduler"]["interval"] == "epoch"
+    assert node["data"]["batch_size"] == 640
+    assert module.clip_norm == 50
+    assert optimizer.param_groups[0]["weight_decay"] == 1e-4
+    rates = []
+    for _ in range(200):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        schedule.step()
+    expected = [min(5e-6 * 2 ** (epoch // 20), 5e-4) for epoch in range(200)]
+    assert rates == pytest.approx(expected)
+    assert rates[139] == pytest.approx(3.2e-4)
+    assert rates[140] == 5e-4
+
+
 def rows(batch: int = 3, number: int = 5, features: int = 4, values: int = 6) -> ObjectQuestions:
     torch.manual_seed(3)
     label = torch.zeros(batch, dtype=torch.int64)

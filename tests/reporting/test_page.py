@@ -96,6 +96,8 @@ def test_everything_from_outside_is_shown_as_text(tmp_path):
 
 
 def test_the_page_shows_both_numbers_the_difference_and_how_to_go_on(tmp_path):
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "last.ckpt").touch()
     page = Page(write_report(tmp_path, summary()).read_text())
     for part in (
         "3.35",
@@ -106,6 +108,30 @@ def test_the_page_shows_both_numbers_the_difference_and_how_to_go_on(tmp_path):
         f"mode=predict checkpoint={tmp_path}",
     ):
         assert part in page.text
+
+
+def test_what_a_trivial_predictor_reaches_stands_beside_and_is_explained(tmp_path):
+    metrics = {"test/accuracy": 0.7}
+    rows = comparison({}, metrics, {"test/accuracy": 0.765})
+    page = write_report(tmp_path, summary(rows=rows, bound="sees everything but <the question>")).read_text()
+    assert '<th class="n">bound</th>' in page and '<td class="n">0.765</td>' in page
+    assert "sees everything but &lt;the question&gt;" in page
+    plain = write_report(tmp_path, summary(rows=comparison({}, metrics))).read_text()
+    assert "bound" not in plain.partition("<details>")[0].lower().partition("<body>")[2]
+
+
+def test_the_page_offers_only_what_the_run_has(tmp_path):
+    assert "checkpoint=" not in write_report(tmp_path, summary(status="stopped")).read_text()
+    assert "resume=" not in write_report(tmp_path, summary(status="stopped")).read_text()
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "best.ckpt").touch()
+    with_best = write_report(tmp_path, summary(status="stopped")).read_text()
+    assert f"mode=test checkpoint={tmp_path}" in with_best
+    assert "resume=" not in with_best
+
+
+def test_a_note_on_the_results_stands_below_them(tmp_path):
+    assert "the same items &lt;" in write_report(tmp_path, summary(notes=["the same items <"])).read_text()
 
 
 def test_a_run_without_metrics_and_figures_has_a_page(tmp_path):

@@ -134,6 +134,17 @@ def test_the_terminal_table_shows_both_numbers_and_the_difference():
     assert all(part in text for part in ("3.35", "3.5", "+0.15 (worse)", "Table 2"))
 
 
+def test_bounds_have_a_column_where_there_are_some():
+    console = Console(record=True, width=120)
+    rows = comparison(PUBLISHED, {"test/accuracy": 0.7, "test/loss": 1.0}, {"test/accuracy": 0.765})
+    assert [row.bound for row in rows] == [None, 0.765, None]
+    console.print(terminal_table(rows, "x"))
+    text = console.export_text()
+    assert "bound" in text and "0.765" in text
+    console.print(terminal_table(comparison(PUBLISHED, {"test/accuracy": 0.7}), "x"))
+    assert "bound" not in console.export_text()
+
+
 def test_what_a_run_measured_is_not_crowded_out_by_what_only_the_paper_has():
     published = {f"test/solved_rounds{rounds}": {**PUBLISHED["test/bits_per_dim"]} for rounds in range(60)}
     console = Console(record=True, width=120)

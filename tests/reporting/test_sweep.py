@@ -9,18 +9,13 @@ from typing import Any
 import pytest
 import yaml
 from hydra import compose, initialize_config_dir
-from hydra.core.utils import JobReturn, JobStatus
-from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 from rich.console import Console
 
 from paperzoo.cli import CONFIG_FOLDER
-from paperzoo.errors import UserError
-from paperzoo.reporting.results import Objective, average_problems
+from paperzoo.reporting.results import average_problems
 from paperzoo.reporting.sweep import csv_text, page, report, short_names, terminal_parts
 from paperzoo.reporting.sweep_jobs import Sweep, read_jobs, sweep_of
-from paperzoo.runner.multirun import Multirun
-from tests.conftest import CommandLine
 from tests.reporting.test_page import NASTY, Page
 
 LOSS = {"metric": "val/loss", "direction": "min"}
@@ -281,48 +276,6 @@ def test_the_terminal_table_fits_80_columns(tmp_path: Path) -> None:
     assert "... and 20 more in sweep.html" in "\n".join(lines)
 
 
-# Around the jobs
-
-
-def hydra_config(folder: Path, mode: RunMode) -> DictConfig:
-    node = {"runtime": {"output_dir": str(folder)}, "mode": mode, "sweep": {"dir": str(folder)}}
-    return OmegaConf.create({"hydra": node | {"overrides": {"task": ["seed=-1"], "hydra": []}}})
-
-
-def failed(error: Exception) -> JobReturn:
-    return JobReturn(status=JobStatus.FAILED, _return_value=error)
-
-
-def test_a_refused_job_of_a_multirun_is_recorded_though_it_never_was_a_run(tmp_path: Path) -> None:
-    Multirun().on_job_end(hydra_config(tmp_path / "0", RunMode.MULTIRUN), failed(UserError("seed=-1: no", "x=2: no")))
-    Multirun().on_job_end(hydra_config(tmp_path / "1", RunMode.MULTIRUN), failed(KeyError("x")))
-    refused, broken = read_jobs(tmp_path)
-    assert (refused.state, refused.message, refused.overrides) == ("refused", "seed=-1: no\nx=2: no", {"seed": "-1"})
-    assert (broken.state, broken.message) == ("failed", "KeyError: 'x'")
-
-
-def test_a_single_run_and_a_job_with_a_summary_are_left_alone(tmp_path: Path) -> None:
-    Multirun().on_job_end(hydra_config(tmp_path / "0", RunMode.RUN), failed(UserError("no")))
-    Multirun().on_job_end(hydra_config(tmp_path / "1", RunMode.MULTIRUN), JobReturn(status=JobStatus.COMPLETED))
-    assert list(tmp_path.iterdir()) == []
-    write_job(tmp_path, 2, {}, {})
-    Multirun().on_job_end(hydra_config(tmp_path / "2", RunMode.MULTIRUN), failed(UserError("no")))
-    assert not (tmp_path / "2" / "failure.json").exists()
-
-
-def test_a_multirun_settles_its_folder_once_for_all_jobs(tmp_path: Path) -> None:
-    config = hydra_config(tmp_path / 'a "b"', RunMode.MULTIRUN)
-    Multirun().on_multirun_start(config)
-    assert config.hydra.overrides.hydra == [f'hydra.sweep.dir="{tmp_path}/a \\"b\\""']
-    Multirun().on_multirun_start(config)
-    assert len(config.hydra.overrides.hydra) == 1
-
-
-def test_a_multirun_without_a_job_leaves_nothing(tmp_path: Path) -> None:
-    Multirun().on_multirun_end(hydra_config(tmp_path, RunMode.MULTIRUN))
-    assert list(tmp_path.iterdir()) == []
-
-
 def sweeps() -> Iterator[tuple[str, str]]:
     """Each option of `sweep` that declares an average, with each preset that its head names."""
     for path in sorted((CONFIG_FOLDER / "sweep").glob("*.yaml")):
@@ -343,21 +296,3 @@ def test_a_sweep_composes_with_the_presets_that_it_names(name: str, preset: str)
         assert OmegaConf.select(config, key) is not None
     published: Any = OmegaConf.to_container(config.published, resolve=True)
     assert all(entry["value"] for entry in published.values())
-
-
-@pytest.mark.slow
-def test_a_multirun_with_a_refused_job_leaves_one_table(command_line: CommandLine, tmp_path: Path) -> None:
-    result = command_line("-m", "experiment=glow/digits_laptop,realnvp/digits_laptop", "trainer=smoke", "seed=0,-1")
-    assert result.returncode == 1
-    (folder,) = (tmp_path / "outputs" / "multirun").iterdir()
-    sweep = sweep_in(folder)
-    assert [job.state for job in sweep.jobs] == ["finished", "finished", "refused", "refused"]
-    assert sweep.varied == ["experiment", "seed"]
-    assert sweep.jobs[0].objective == Objective("val/bits_per_dim", "min")
-    assert (folder / "sweep.html").is_file()
-    assert (folder / "sweep.csv").is_file()
-    assert (
-        f"refused: 1, 3: seed=-1: should be a whole number from 0 to 4294967295\nsweep: {folder.relative_to(tmp_path)}"
-        in result.stdout
-    )
-    assert "_execution_whitelist_" not in result.stderr

@@ -11,6 +11,7 @@ from paperzoo.reporting.metrics_csv import MetricsBookmark, MetricsCsv
 from paperzoo.reporting.progress import PaperProgressBar
 from paperzoo.runner.callbacks import build_callbacks
 from paperzoo.runner.checkpoints import Checkpoints
+from paperzoo.runner.validating import EndWithValidation
 from paperzoo.runner.watching import GracefulStop
 from tests.tiny_training import TinyData, tiny_model, tiny_trainer
 
@@ -47,7 +48,7 @@ def test_the_trainer_switches_the_bar_and_the_summary_off(settings, tmp_path):
 
 def test_without_any_callback_metrics_can_still_be_resumed(settings, tmp_path):
     callbacks = build_callbacks({**settings, "callbacks": None}, MetricsCsv(tmp_path), "val/loss", "min")
-    assert [type(c) for c in callbacks] == [MetricsBookmark]
+    assert [type(c) for c in callbacks] == [EndWithValidation, MetricsBookmark]
 
 
 def test_the_bar_shows_the_objective_and_the_time_left(tmp_path):

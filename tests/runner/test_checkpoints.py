@@ -162,15 +162,68 @@ def test_a_signal_stops_after_the_batch_and_handlers_are_put_back(tmp_path, sign
     assert last["global_step"] == TRAINING_BATCHES + 3
 
 
-def test_a_second_interrupt_stops_at_once(tmp_path):
-    class Impatient(Callback):
-        def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
-            if batch_idx == 2:
-                os.kill(os.getpid(), signal.SIGINT)
-                os.kill(os.getpid(), signal.SIGINT)
+class Impatient(Callback):
+    """Ctrl-C twice in one hook of one epoch, from a user who does not want to wait."""
 
-    with pytest.raises(SystemExit):  # what Lightning makes of a KeyboardInterrupt
-        train(tmp_path, Impatient())
+    def __init__(self, hook: str, epoch: int = 1) -> None:
+        self.epoch = epoch
+        setattr(self, hook, self._send)
+
+    def _send(self, trainer: Any, pl_module: Any, *arguments: Any) -> None:
+        if trainer.current_epoch == self.epoch:
+            for _ in range(2):  # to this thread: two to the process may arrive as one
+                signal.raise_signal(signal.SIGINT)
+
+
+@pytest.mark.parametrize("hook", ["on_train_batch_start", "on_before_zero_grad"])
+def test_a_second_interrupt_stops_at_once(tmp_path, hook):
+    with pytest.raises(RunStoppedError) as stopped:
+        train(tmp_path, Impatient(hook))
+    assert stopped.value.exit_code == 128 + signal.SIGINT
+    assert torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == TRAINING_BATCHES
+
+
+AT_THE_END = ["on_validation_start", "on_validation_batch_end", "on_validation_epoch_end", "on_validation_end"]
+AT_THE_END += ["on_train_epoch_end"]
+
+
+@pytest.mark.parametrize("settings", SETTINGS.values(), ids=SETTINGS.keys())
+@pytest.mark.parametrize("hook", AT_THE_END)
+def test_two_interrupts_in_validation_or_at_the_end_of_an_epoch_lose_nothing(tmp_path, settings, hook):
+    never_stopped = train(tmp_path / "whole", **settings)
+    try:
+        train(tmp_path / "parts", Impatient(hook), **settings)
+    except RunStoppedError:
+        resumed = train(tmp_path / "parts", resume=True, **settings)
+        assert all(torch.equal(resumed[name], value) for name, value in never_stopped.items())
+        assert metrics(tmp_path / "parts") == metrics(tmp_path / "whole")
+    else:
+        assert settings == {"limit_val_batches": 0}  # no validation, so no signal
+
+
+@pytest.mark.parametrize("settings", SETTINGS.values(), ids=SETTINGS.keys())
+@pytest.mark.parametrize("batch", [2, TRAINING_BATCHES - 1])
+def test_a_validation_that_was_left_begins_again(tmp_path, settings, batch):
+    class Counted(Callback):
+        batches = 0
+
+        def on_validation_batch_start(self, trainer, pl_module, batch, batch_idx, dataloader_idx=0):
+            self.batches += 1
+
+    never_stopped = train(tmp_path / "whole", **settings)
+    counted = Counted()
+    try:
+        train(tmp_path / "parts", SignalAt("on_validation_start", batch, epoch=1), counted, **settings)
+    except RunStoppedError:
+        assert counted.batches % 2 == 1  # of two
+        resumed = train(tmp_path / "parts", resume=True, **settings)
+        assert all(torch.equal(resumed[name], value) for name, value in never_stopped.items())
+        assert metrics(tmp_path / "parts") == metrics(tmp_path / "whole")
+
+
+def test_a_stop_before_the_first_checkpoint_promises_none(tmp_path):
+    with pytest.raises(RunStoppedError, match=r"stopped by SIGINT after step 0; no checkpoint was written yet"):
+        train(tmp_path, Impatient("on_train_batch_start", epoch=0))
 
 
 def test_training_in_another_thread_leaves_signals_alone(tmp_path):

@@ -19,7 +19,10 @@ from torch import Tensor
 
 from paperzoo.data.images.small_images import Digits
 from paperzoo.errors import UserError
+from paperzoo.papers.glow.module import GlowModule
 from paperzoo.reporting.metrics_csv import read_metrics
+from paperzoo.runner.run import forget
+from paperzoo.runner.watching import RunStoppedError
 from tests.conftest import ROOT, CommandLine, RunJob
 
 TINY = (
@@ -139,8 +142,9 @@ def test_debug_configs_run_to_the_report(debug: str, run_job: RunJob) -> None:
 
 
 def test_all_mistakes_are_told_together(run_job: RunJob) -> None:
-    text = message(run_job, *TINY, "mode=tset", "model.width=-3", "model.optimizer.lr=fast", "seed=-1", "data.workers=-7")
-    for key in ("mode=tset", "model.width=-3", "model.optimizer.lr=fast", "seed=-1", "data.workers=-7"):
+    mistakes = ("mode=tset", "model.width=-3", "model.optimizer.lr=fast", "seed=-1", "data.workers=-7")
+    text = message(run_job, *TINY, *mistakes)
+    for key in mistakes:
         assert key in text
 
 
@@ -178,6 +182,33 @@ def test_a_checkpoint_of_another_architecture_is_refused(run_job: RunJob) -> Non
     trained = run_job(*TINY)
     text = message(run_job, "mode=test", f"checkpoint={trained}", "model.width=16")
     assert "weights do not fit" in text
+
+
+@pytest.mark.parametrize("data", [(), ("data=mnist",)])
+def test_a_shape_that_the_weights_do_not_fit_is_refused_in_a_sentence(data: tuple[str, ...], run_job: RunJob) -> None:
+    trained = run_job(*TINY)
+    text = message(run_job, "mode=test", f"checkpoint={trained}", *data, "data.image_shape=[1,32,32]")
+    assert text == "data.image_shape=[1, 32, 32]: the model was trained with [1, 8, 8]; leave the key out"
+
+
+def test_a_folder_that_was_named_for_the_training_need_not_be_named_again(run_job: RunJob, tmp_path: Path) -> None:
+    generator = np.random.default_rng(0)
+    for domain in ("ours", "theirs"):
+        for name in ("cat", "dog"):
+            folder = tmp_path / domain / name
+            folder.mkdir(parents=True)
+            for number in range(2):
+                pixels = generator.integers(0, 256, (30, 30, 3), dtype=np.uint8)
+                Image.fromarray(pixels).save(folder / f"{number}.png")
+    own = (f"data.source.path={tmp_path / 'ours'}", f"data.target.path={tmp_path / 'theirs'}")
+    shape = ("data.source.facts.num_classes=2", "data.validation_fraction=0", "data.image_shape=[3,28,28]")
+    trained = run_job(
+        "model=dann", "data=domains", "data/source=folder", "data/target=folder", *own, *shape, "data.batch_size=2",
+        f"data_root={tmp_path / 'data'}", "trainer.max_steps=1", "trainer=cpu",
+    )  # fmt: skip
+    tested = run_job("mode=test", f"checkpoint={trained}", f"data_root={tmp_path / 'data'}")
+    metrics = [json.loads((run / "summary.json").read_text())["metrics"] for run in (trained, tested)]
+    assert metrics[0]["test/accuracy_target"] == metrics[1]["test/accuracy_target"]
 
 
 def test_a_damaged_checkpoint_is_named(run_job: RunJob) -> None:
@@ -266,6 +297,50 @@ def test_a_signal_saves_first_and_says_how_to_go_on(signum: signal.Signals, tmp_
     assert json.loads((folder / "summary.json").read_text())["status"] == "stopped"
 
 
+SLOW_VALIDATION = """
+import sys, time
+import paperzoo.cli
+from paperzoo.tasks.density import DensityModule
+
+validation_step = DensityModule.validation_step
+
+def slowly(module, batch, batch_idx):
+    print("validating", flush=True)
+    time.sleep(WAIT)
+    validation_step(module, batch, batch_idx)
+
+DensityModule.validation_step = slowly
+paperzoo.cli.main()
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("wait", "count"), [("0.3", 1), ("60", 2)])
+def test_ctrl_c_in_the_first_validation_leaves_a_checkpoint(wait: str, count: int, tmp_path: Path) -> None:
+    folder = tmp_path / "stopped"
+    process = subprocess.Popen(
+        [sys.executable, "-c", SLOW_VALIDATION.replace("WAIT", wait), *TINY, f"hydra.run.dir={folder}"],
+        cwd=tmp_path,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert process.stdout is not None
+    while "validating" not in process.stdout.readline():
+        assert process.poll() is None
+    for _ in range(count):
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.5)
+    output = process.communicate(timeout=60)[0]
+    assert process.returncode == 130, output
+    assert "Traceback" not in output
+    assert f"python train.py resume={folder}" in output
+    assert json.loads((folder / "summary.json").read_text())["status"] == "stopped"
+    assert torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == 1497 // 128
+    assert f"resume={folder}" in (folder / "report.html").read_text()
+
+
 def test_a_mistake_ends_with_one_message_and_exit_code_two(command_line: CommandLine) -> None:
     result = command_line("model=glow", "data=digits", "model.levels=4")
     assert result.returncode == 2
@@ -273,14 +348,114 @@ def test_a_mistake_ends_with_one_message_and_exit_code_two(command_line: Command
     assert "Traceback" not in result.stderr
 
 
-def test_resuming_a_finished_run_leaves_its_results_as_they_were(run_job: RunJob) -> None:
+def test_resuming_a_finished_run_says_so_and_does_nothing(run_job: RunJob, capsys: pytest.CaptureFixture[str]) -> None:
     folder = run_job(*TINY)
-    summary, metrics = json.loads((folder / "summary.json").read_text()), (folder / "metrics.csv").read_bytes()
-    run_job(f"resume={folder}")
-    again = json.loads((folder / "summary.json").read_text())
-    assert (folder / "metrics.csv").read_bytes() == metrics
-    for key in ("metrics", "epochs", "steps", "status"):
-        assert again[key] == summary[key], key
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
+    capsys.readouterr()
+    run_job(f"resume={folder}", "threads=1")
+    assert "this run is finished, there is nothing to do" in capsys.readouterr().out
+    assert {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()} == before
+
+
+def test_a_training_shorter_than_its_validations_are_apart_has_a_best_checkpoint(run_job: RunJob) -> None:
+    folder = run_job(*TINY, "trainer.check_val_every_n_epoch=44")
+    assert (folder / "checkpoints" / "best.ckpt").is_file()
+    assert "val/bits_per_dim" in json.loads((folder / "summary.json").read_text())["metrics"]
+
+
+def test_validation_and_test_on_the_same_items_are_told(run_job: RunJob, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = run_job(*TINY)  # the official digits have no third set
+    for text in (capsys.readouterr().out, (folder / "report.html").read_text()):
+        assert "Validation and test are the same items" in " ".join(text.split())
+    held_out = run_job(*TINY, "data.validation_images=300")
+    assert "the same items" not in (held_out / "report.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("optimize=val/bits_per_dm",), "did you mean val/bits_per_dim? It logs val/bits_per_dim, val/bits_per_label"),
+        (("optimize=test/bits_per_dim",), "optimize=test/bits_per_dim: the model's validation logs no such metric"),
+        (("optimize_direction=max",), "val/bits_per_dim is good when it is small"),
+        (("optimize=val/accuracy", "optimize_direction=min"), "val/accuracy is good when it is large"),
+        (("trainer.limit_train_batches=0",), "trainer.limit_train_batches=0: leaves no batch"),
+        (("sweep=office31_pairs",), "sweep=office31_pairs: is for many runs"),
+    ],
+)
+def test_what_would_fail_after_hours_is_refused_at_once(
+    arguments: tuple[str, ...], words: str, run_job: RunJob, tmp_path: Path
+) -> None:
+    assert words in message(run_job, *TINY, *arguments)
+    assert not any(tmp_path.iterdir())
+
+
+def test_what_a_run_optimises_may_be_changed_when_it_is_resumed(run_job: RunJob) -> None:
+    folder = run_job(*TINY, "model.class_conditional=true")
+    run_job(f"resume={folder}", "optimize=val/accuracy", "trainer.max_epochs=3")
+    summary = json.loads((folder / "summary.json").read_text())
+    assert summary["objective"] == {"metric": "val/accuracy", "direction": "max"}
+    assert torch.load(folder / "checkpoints" / "best.ckpt", weights_only=True)["epoch"] == 2
+
+
+def test_a_batch_larger_than_the_set_is_told(run_job: RunJob, caplog: pytest.LogCaptureFixture) -> None:
+    run_job(*TINY, "data.batch_size=5000", "trainer.max_epochs=1")
+    assert "data.batch_size=5000: there are 1497 training items" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("trainer=gpu",),
+        ("trainer.max_time=abc",),
+        ("model.levels=4",),
+        ("data=cifar10", "data.download=false", "data_root=nowhere"),
+    ],
+)
+def test_a_refused_start_leaves_no_folder(arguments: tuple[str, ...], run_job: RunJob, tmp_path: Path) -> None:
+    if arguments == ("trainer=gpu",) and torch.cuda.is_available():
+        pytest.skip("there is one")
+    message(run_job, *TINY, *arguments)
+    assert not any(tmp_path.iterdir())
+
+
+def test_a_download_that_fails_leaves_no_folder(
+    run_job: RunJob, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def fail(data: Digits) -> None:
+        raise UserError("no network")
+
+    monkeypatch.setattr(Digits, "prepare_data", fail)
+    assert message(run_job, *TINY) == "no network"
+    assert not any(tmp_path.iterdir())
+
+
+def test_what_a_refused_start_did_not_make_stays(tmp_path: Path) -> None:
+    folder = tmp_path / "outputs" / "glow" / "digits" / "now"
+    (folder / ".hydra").mkdir(parents=True)
+    (tmp_path / "outputs" / "glow" / "note.txt").touch()
+    forget(folder, tmp_path / "outputs")
+    assert [path.name for path in (tmp_path / "outputs").rglob("*")] == ["glow", "note.txt"]
+    (tmp_path / "mine" / "run" / ".hydra").mkdir(parents=True)
+    forget(tmp_path / "mine" / "run", tmp_path / "outputs")
+    assert (tmp_path / "mine").is_dir()
+
+
+def test_ctrl_c_in_the_test_stops_with_what_was_trained(run_job: RunJob, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*arguments: object) -> None:
+        signal.raise_signal(signal.SIGINT)
+
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    with monkeypatch.context() as patch:
+        patch.setattr(GlowModule, "test_step", interrupt)
+        with pytest.raises(RunStoppedError) as stop:
+            run_job(*TINY)
+    assert str(stop.value) == f"stopped by SIGINT; continue with: python train.py resume={stop.value.folder}"
+    signal.signal(signal.SIGINT, before)  # Lightning ignores it from then on
+    assert stop.value.exit_code == 130
+    assert stop.value.folder is not None
+    assert json.loads((stop.value.folder / "summary.json").read_text())["status"] == "stopped"
+    resumed = run_job(f"resume={stop.value.folder}")
+    assert "test/bits_per_dim" in json.loads((resumed / "summary.json").read_text())["metrics"]
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from paperzoo.data.questions.babi import FILE_SETS
+from paperzoo.data.questions.babi import FILE_SETS, SIZES
 from tests.small.arrays import write_arrays
 
 QUESTIONS = 40
@@ -20,5 +20,6 @@ def prepare(node: dict[str, Any], root: Path) -> None:
         "answer": np.zeros(QUESTIONS, dtype=np.int64),
         "kind": np.arange(QUESTIONS) % 20,
     }
-    arrays = {f"{part}_{name}": column for part in ("train", "test") for name, column in columns.items()}
-    write_arrays(FILE_SETS["en-10k"].cache(str(root)), arrays)
+    story_set = node["story_set"]
+    arrays = {f"{part}_{name}": column for part in SIZES[story_set] for name, column in columns.items()}
+    write_arrays(FILE_SETS[story_set].cache(str(root)), arrays)

@@ -1,12 +1,12 @@
-"""The small version of each model and data set, for runs of seconds: a file for each class, found by its name.
+"""What tests of the presets need beside `trainer=smoke`: a file for each class, found by its name, or a child's.
 
-`<Class>.yaml` says how a node of that class, or of a child of it, is made small:
+`<Class>.yaml` says of the nodes of that class:
 
-    overrides: of the node's own keys
-    elsewhere: of other keys of the config, whole
     shows: {metric: what a run must measure, figure: what it must draw}   (of models)
+    overrides: of the node's own keys, for so few items   (of data)
 
-`<Class>.py` has `prepare(node, root)`, which writes a few random items in place of a data set's official ones.
+`<Class>.py` has `prepare(node, root)`, which writes a few random items in place of a data set's official ones; data
+that are generated, or come with the packages, need none.
 """
 
 import importlib
@@ -24,11 +24,11 @@ HERE = Path(__file__).parent
 
 @dataclass(frozen=True)
 class Small:
-    """How a config is made small.
+    """How a smoke run of a config gets along without official files, and what comes of it.
 
     Attributes:
         overrides: as they are typed.
-        preparations: what has to be written before.
+        preparations: each writes random items into a data root, in place of official ones.
         metric: what a run must measure.
         figure: what it must draw.
     """
@@ -40,10 +40,10 @@ class Small:
 
 
 def small_version(config: dict[str, Any]) -> Small:
-    """The small version of a composed config.
+    """The small version of a config, settled with `trainer=smoke`.
 
     Raises:
-        LookupError: its model or its data set has none.
+        LookupError: nobody says what a run of its model shows.
     """
     overrides: list[str] = []
     preparations: list[Callable[[Path], None]] = []
@@ -51,15 +51,14 @@ def small_version(config: dict[str, Any]) -> Small:
     for section in ("model", "data"):
         for key, node in nodes(config[section], section):
             name = small_name(node["_target_"])
-            if name is None and key == section:
-                raise LookupError(f"{node['_target_']}: has no small version; add tests/small/<its class>.yaml")
             content = _read(name)
-            overrides += [f"{key}.{name}={_typed(value)}" for name, value in leaves(content.get("overrides", {}))]
-            overrides += [f"{name}={_typed(value)}" for name, value in content.get("elsewhere", {}).items()]
+            overrides += [f"{key}.{name}={_typed(value)}" for name, value in content.get("overrides", {}).items()]
             shows |= content.get("shows", {})
             if name and (HERE / f"{name}.py").exists():
                 module = importlib.import_module(f"tests.small.{name}")
                 preparations.append(lambda root, module=module, node=node: module.prepare(node, root))
+    if not shows:
+        raise LookupError(f"{config['model']['_target_']}: add `shows` in tests/small/<its class>.yaml")
     return Small(overrides, preparations, **shows)
 
 
@@ -77,16 +76,6 @@ def small_name(target: str) -> str | None:
     found: Any = find_target(target, "")
     classes = getattr(found, "__mro__", ())
     return next((c.__name__ for c in classes if any(HERE.glob(f"{c.__name__}.*"))), None)
-
-
-def leaves(value: dict[str, Any], key: str = "") -> Iterator[tuple[str, Any]]:
-    """The values by their whole keys."""
-    for name, child in value.items():
-        whole = f"{key}.{name}" if key else name
-        if isinstance(child, dict):
-            yield from leaves(child, whole)
-        else:
-            yield whole, child
 
 
 def _read(name: str | None) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """What DANN, CDAN and MADA share: the domain loss, the schedule in a run, and that no target label is ever touched."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from paperzoo.papers.dann import DomainAdversary
 from paperzoo.papers.mada import ClasswiseAdversary
 from paperzoo.runner.folder import PROVENANCE
 from paperzoo.runner.weights import load_weights
-from paperzoo.tasks.adaptation import AdaptationModule, Schedule
+from paperzoo.tasks.adaptation import AdaptationModule, Schedule, TenCrops
 from paperzoo.tasks.adaptation.adversary import Adversary, domain_loss, share_right
 from tests.conftest import RunJob
 
@@ -54,13 +55,15 @@ def test_positive_log_odds_mean_target() -> None:
 
 ADVERSARIES: dict[str, Callable[..., Adversary]] = {
     "dann": DomainAdversary,
-    "cdan_e": partial(ConditionalAdversary, conditioning="multilinear", randomized_size=16, entropy=True),
+    "cdan_e": partial(
+        ConditionalAdversary, conditioning="multilinear", randomized_size=16, entropy=True, start="torch"
+    ),
     "mada": ClasswiseAdversary,
 }
 
 
 def module(
-    paper: str, adapts: bool = True, schedule: Schedule = CONSTANT, batch_norm: bool = False
+    paper: str, adapts: bool = True, schedule: Schedule = CONSTANT, batch_norm: bool = False, **arguments: Any
 ) -> AdaptationModule:
     torch.manual_seed(0)
     network = MNISTNetwork((3, 28, 28), 10, batch_norm)
@@ -73,8 +76,9 @@ def module(
         optimizer=optimizer,
         pretrained_lr_factor=0.1,
         before=None,
+        **arguments,
     )
-    built.log_dict = lambda *_, **__: None  # type: ignore[method-assign]
+    built.log_step = lambda _: None  # type: ignore[method-assign]
     return built
 
 
@@ -83,6 +87,8 @@ class FakeTrainer:
 
     global_step = 50
     estimated_stepping_batches = 100
+    num_training_batches = 10
+    accumulate_grad_batches = 1
 
 
 def batch(target_label: int = HIDDEN, target_seed: int = 1) -> DomainImages:
@@ -172,6 +178,78 @@ def test_pretrained_layers_learn_more_slowly() -> None:
     assert sum(p.numel() for p in old["params"]) == 40880
     counted = sum(p.numel() for group in (new, old) for p in group["params"])
     assert counted == sum(p.numel() for p in built.parameters())
+
+
+RELEASED = replace(CONSTANT, lr_beta=0, lr_drop=0.3, lr_drop_epochs=3, first_epoch=1, anneals_adversary=False)
+
+
+def test_the_rate_drops_at_the_start_of_every_third_epoch_counted_from_1() -> None:
+    rates = [RELEASED.lr_factor(0, epoch) for epoch in range(9)]
+    assert rates == pytest.approx([1, 1, 0.3, 0.3, 0.3, 0.09, 0.09, 0.09, 0.027])
+
+
+def test_the_rate_of_the_adversary_can_be_constant() -> None:
+    built = module("cdan_e", schedule=RELEASED)
+    built._trainer = FakeTrainer()  # type: ignore[assignment]
+    made = built.configure_optimizers()
+    optimizer, annealing = made["optimizer"], made["lr_scheduler"]["scheduler"]
+    rates = []
+    for _ in range(60):
+        rates.append([group["lr"] for group in optimizer.param_groups])
+        optimizer.step()
+        annealing.step()
+    assert [rates[step][0] for step in (0, 19, 20, 49, 50)] == pytest.approx([0.01, 0.01, 0.003, 0.003, 0.0009])
+    assert {rate for _, rate in rates} == {0.01}
+    assert {id(p) for p in optimizer.param_groups[1]["params"]} == {id(p) for p in built.adversary.parameters()}
+
+
+def test_the_adversary_begins_with_its_epoch_and_its_ramp_with_it() -> None:
+    built = module("cdan_e", schedule=replace(RELEASED, ramp=10))
+    built._trainer = trainer = FakeTrainer()  # type: ignore[assignment]
+    optimizer = built.configure_optimizers()["optimizer"]
+    for step, progress in ((0, 0), (9, 0), (10, 0), (60, 0.5)):
+        trainer.global_step = step
+        assert built.progress == progress
+        before = [p.clone() for p in built.adversary.parameters()]
+        optimizer.zero_grad()
+        built.training_step(batch(), 0).backward()
+        built.on_before_optimizer_step(optimizer)
+        assert all(p.grad is not None for p in built.network.parameters())
+        optimizer.step()
+        changed = any(not torch.equal(p, q) for p, q in zip(built.adversary.parameters(), before, strict=True))
+        assert changed == (step >= 10)
+
+
+def test_in_separate_passes_each_domain_has_its_own_statistics() -> None:
+    def statistics(target_seed: int, separate: bool) -> Tensor:
+        built = module("dann", batch_norm=True, separate_passes=separate)
+        return built._forward(batch(target_seed=target_seed))[1][:8]
+
+    assert torch.equal(statistics(1, separate=True), statistics(2, separate=True))
+    assert not torch.allclose(statistics(1, separate=False), statistics(2, separate=False))
+
+
+def test_ten_crops_are_the_middle_and_the_corners_and_their_mirror_images() -> None:
+    image = torch.arange(8 * 8, dtype=torch.uint8).view(1, 1, 8, 8)
+    views = TenCrops((1, 4, 4))(image)
+    assert [int(view[0, 0, 0, 0]) for view in views[:5]] == [2 * 8 + 2, 0, 3 * 8 + 3, 3 * 8, 3]
+    mirrored = TenCrops((1, 4, 4))(image.flip(-1))
+    assert all(torch.equal(view, other) for view, other in zip(views[5:], mirrored[:5], strict=True))
+    assert all(view.shape == (1, 1, 4, 4) for view in views)
+
+
+@torch.no_grad()
+def test_the_probabilities_of_the_views_are_averaged() -> None:
+    built = module("dann", test_views=TenCrops((3, 28, 28))).eval()
+    large = torch.randint(0, 256, (4, 3, 32, 32), dtype=torch.uint8)
+    crops = TenCrops((3, 28, 28))(large)
+    expected = torch.stack([built.network(crop).softmax(1) for crop in crops]).mean(0)
+    found: dict[str, Any] = built.predict_step(DomainImages(large, torch.zeros(4).long(), torch.ones(4).long()), 0)
+    torch.testing.assert_close(torch.stack([found[f"probability_{k}"] for k in range(10)], 1), expected)
+    built.begin_evaluation()
+    built.test_step(DomainImages(large, expected.argmax(1), torch.ones(4).long()), 0)
+    assert built.tally.sums["accuracy_target"].tolist() == [4, 4]
+    torch.testing.assert_close(built.gathered.get("features", 1), built.network.features(crops[0]))
 
 
 def test_a_prediction_has_a_probability_for_each_named_class() -> None:

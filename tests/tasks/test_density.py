@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,7 +12,16 @@ from pytorch_lightning import Trainer
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from paperzoo.batches import AttributedImages, Images, Names
+from paperzoo.batches import (
+    HAVING,
+    LACKING,
+    TO_EDIT,
+    AttributedImages,
+    ComparedImages,
+    Images,
+    LatentVectors,
+    Names,
+)
 from paperzoo.nn.flow import ImageFlow
 from paperzoo.reporting.images import tile
 from paperzoo.tasks.density import AttributeMeans, DensityModule, bits_per_dim, dequantize, quantize, to_bytes
@@ -251,3 +261,45 @@ def test_attributes_of_the_paper_are_shown_or_the_first_ones(names, shown):
     density.attribute_means = AttributeMeans(density.flow.latent_shapes)
     density.attribute_means.update([torch.randn(2, 1, 2, 2)] * 2, torch.eye(2, 3).bool())
     assert list(density._shown_attributes()) == shown
+
+
+# --- encode, decode, edit ---------------------------------------------------------------------------------------------
+
+
+def predicted(density: DensityModule, folder: Path, *batches) -> list[Path]:
+    trainer(folder).predict(density, DataLoader(batches, batch_size=None))
+    names = [f"item{index}" for index in range(sum(len(batch[0]) for batch in batches))]
+    return density.write_predictions(names, batches[0], folder)
+
+
+def test_what_was_encoded_decodes_to_the_same_pictures(tmp_path):
+    density, first, second = module(), images(3), images(2)
+    assert tmp_path / "latents.npy" in predicted(density, tmp_path, first, second)
+    rows = torch.from_numpy(np.load(tmp_path / "latents.npy", allow_pickle=False))
+    assert rows.shape == (5, 8)
+    [folder] = predicted(density, tmp_path, LatentVectors(rows[:4]), LatentVectors(rows[4:]))
+    for index, image in enumerate(torch.cat([first.image, second.image])):
+        np.testing.assert_array_equal(PillowImage.open(folder / f"item{index}.png"), image[0])
+
+
+def test_latents_of_an_image_do_not_depend_on_chance_or_on_its_neighbours(tmp_path):
+    density, batch = module(), images(3)
+    predicted(density, tmp_path / "all", batch)
+    predicted(density, tmp_path / "one", Images(batch.image[1:2]))
+    both = [np.load(tmp_path / name / "latents.npy", allow_pickle=False) for name in ("all", "one")]
+    np.testing.assert_array_equal(both[0][1:2], both[1])
+
+
+@pytest.mark.parametrize("size", [1, 4, 9])
+def test_an_edited_picture_moves_by_the_difference_of_those_with_and_without(size, tmp_path):
+    image = torch.tensor([50] * 4 + [150] * 4 + [100]).byte().view(-1, 1, 1, 1).expand(-1, 1, 2, 4)
+    role = torch.tensor([LACKING] * 4 + [HAVING] * 4 + [TO_EDIT])
+    density = module()
+    batches = [ComparedImages(*parts) for parts in zip(image.split(size), role.split(size), strict=True)]
+    written = predicted(density, tmp_path, *batches)
+    assert [path.name for path in written] == ["latents.npy", "direction.npy", "edited"]
+    strip = np.asarray(PillowImage.open(tmp_path / "edited" / "item8.png"))
+    columns = np.linspace(8, strip.shape[1] - 8, 5).astype(int)
+    np.testing.assert_allclose(strip[4, columns, 0].astype(int), [0, 50, 100, 150, 200], atol=2)
+    latents, direction = (np.load(tmp_path / f"{name}.npy", allow_pickle=False) for name in ("latents", "direction"))
+    np.testing.assert_allclose(direction[0], latents[4:8].mean(0) - latents[:4].mean(0), rtol=1e-5)

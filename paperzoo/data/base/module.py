@@ -1,5 +1,6 @@
 """The base of DataModules whose batches are gathered from items, or generated."""
 
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal, TypedDict
 
@@ -8,7 +9,10 @@ from pydantic import NonNegativeInt, PositiveInt
 
 from paperzoo.data.base.items import Deferred, DeferredBatch, ItemSet, Movable, Stream
 from paperzoo.data.base.order import BatchLoader, BatchOrder, RunOrder
+from paperzoo.data.prepared.stored import StoredArray
 from paperzoo.datamodule import PaperData, stream_seed
+
+log = logging.getLogger(__name__)
 
 TRAIN, VAL, TEST, PREDICT = "train", "val", "test", "predict"
 
@@ -73,6 +77,13 @@ class ItemData(PaperData):
     def setup(self, stage: str | None = None) -> None:
         if not self.parts:
             self.parts = self.load()
+            if stage == "fit":  # test and prediction end with them
+                for problem in self.unreadable:
+                    log.warning("%s; left out", problem)
+
+    @property
+    def tests_on_validation(self) -> bool:
+        return VAL in self.parts and self.parts[VAL] is self.parts.get(TEST)
 
     def order(self, part: str) -> RunOrder[Any]:
         """In which order a part is gone through."""
@@ -95,6 +106,11 @@ class ItemData(PaperData):
         )
 
     def train_dataloader(self) -> BatchLoader:
+        items = self.parts.get(TRAIN)
+        if isinstance(items, ItemSet) and 0 < len(items) < self.batch_size:
+            log.warning(
+                "data.batch_size=%d: there are %d training items, so each batch has these", self.batch_size, len(items)
+            )
         return self.loader(TRAIN)
 
     def val_dataloader(self) -> BatchLoader | list[BatchLoader]:
@@ -141,6 +157,12 @@ class ItemData(PaperData):
         with torch.random.fork_rng(devices=()):
             torch.manual_seed(stream_seed(self.seed, "initial"))
             return self.augment(self.parts[TRAIN][first])
+
+    @property
+    def stored_bytes(self) -> int:
+        movable = (items for items in self.parts.values() if isinstance(items, Movable))
+        arrays = {id(array): array for items in movable for array in _arrays(items)}
+        return sum(array.nbytes for array in arrays.values() if isinstance(array, StoredArray))
 
     def item_names(self) -> list[str]:
         self.setup("predict")

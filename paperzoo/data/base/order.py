@@ -56,8 +56,8 @@ class BatchOrder(RunOrder[Tensor]):
     """Yields the indices of one batch after the other: int64 tensors of at most `batch_size`.
 
     Training order is a permutation drawn from (seed, epoch), cut to whole batches and dealt to the ranks in turn;
-    evaluation order is 0, 1, 2, ... with nothing dropped and nothing repeated. A single process may train on a set that
-    is smaller than one batch.
+    evaluation order is 0, 1, 2, ... with nothing dropped and nothing repeated, but with `SpreadEvaluation`. A single
+    process may train on a set that is smaller than one batch.
 
     Args:
         size: items in the set.
@@ -94,10 +94,27 @@ class BatchOrder(RunOrder[Tensor]):
     def __iter__(self) -> Iterator[Tensor]:
         rank, world = self._ranks
         if not self.shuffle:
-            return iter(torch.arange(self.size).split(self.batch_size)[rank::world])
+            return iter(self._evaluated()[rank::world])
         epoch, position = self._next_in_run()
         batches = self.order(epoch).split(self.batch_size)[rank::world][: len(self)]
         return iter(batches[position:])
+
+    def _evaluated(self) -> tuple[Tensor, ...]:
+        """The batches of all ranks."""
+        limit = self._limit() if self.data.spreads_evaluation else None
+        if limit is None or limit >= len(self):
+            return torch.arange(self.size).split(self.batch_size)
+        batches = limit * self._ranks[1]
+        spread = torch.arange(batches * self.batch_size) * self.size // (batches * self.batch_size)
+        return tuple(spread.view(self.batch_size, batches).T)
+
+    def _limit(self) -> int | None:
+        """Batches of the validation or test under way on each rank; None: it is not limited."""
+        trainer = self.data.trainer
+        if trainer is None or not (trainer.testing or trainer.validating):
+            return None
+        limit = trainer.limit_test_batches if trainer.testing else trainer.limit_val_batches
+        return limit if isinstance(limit, int) else int(limit * len(self))
 
 
 class StreamOrder(RunOrder[int]):
@@ -133,6 +150,18 @@ class RepeatFirstEpoch(Callback):
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
         if isinstance(data, PaperData):
             data.reshuffles = False
+
+
+class SpreadEvaluation(Callback):
+    """Where `trainer.limit_val_batches` or `trainer.limit_test_batches` are few, evaluates items from all over the set.
+
+    Without it they are the first ones, of one domain or one kind only.
+    """
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        data: Any = trainer.datamodule  # type: ignore[attr-defined]
+        if isinstance(data, PaperData):
+            data.spreads_evaluation = True
 
 
 class BatchLoader(DataLoader[Any]):

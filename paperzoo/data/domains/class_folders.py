@@ -1,6 +1,6 @@
 """Pictures in a folder for each class: Office-31, Office-Home, ImageCLEF-DA, VisDA-2017, and your own."""
 
-import hashlib
+import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -11,11 +11,13 @@ import numpy as np
 from PIL import Image
 from pydantic import PositiveInt
 
+from paperzoo.batches import HIDDEN
 from paperzoo.data.domains.image_domains import ImageDomain
 from paperzoo.data.images.fitting import Fit
 from paperzoo.data.prepared.cache import ArrayWriter
 from paperzoo.data.prepared.decoding import (
     Picture,
+    Tell,
     append_decoded,
     decode,
     has_pictures,
@@ -24,7 +26,11 @@ from paperzoo.data.prepared.decoding import (
     read_files,
 )
 from paperzoo.data.prepared.file_set import FileSet, find_place
+from paperzoo.data.prepared.own_pictures import append_own, fingerprint
 from paperzoo.errors import UserError
+from paperzoo.text import read_text
+
+log = logging.getLogger(__name__)
 
 # The published code squeezes every picture to this size, whatever its proportions, and cuts later (Ganin et al. 2016:
 # ddtm/caffe, scripts/convert_data.py).
@@ -60,13 +66,13 @@ def in_list_file(listing: Path, classes: tuple[str, ...]) -> list[Labelled]:
     """
     domain = listing.name.removesuffix("List.txt")
     found = []
-    for number, line in enumerate(listing.read_text(encoding="utf-8", errors="replace").split("\n"), start=1):
+    for number, line in enumerate(read_text(listing).split("\n"), start=1):
         if not line.strip():
             continue
         *name, label = line.rsplit(maxsplit=1)
         if not name or not label.isdecimal() or int(label) >= len(classes):
             raise UserError(f"{listing}, line {number}: not a path and a class from 0 to {len(classes) - 1}: {line}")
-        parts = PurePosixPath(name[0]).parts
+        parts = PurePosixPath(name[0].replace("\\", "/")).parts
         inside = Path(*parts[parts.index(domain) :]) if domain in parts else Path(domain, *parts)
         places = [folder / inside for folder in (listing.parent, listing.parent.parent)]
         path = next((place for place in places if place.is_file()), None)
@@ -76,9 +82,9 @@ def in_list_file(listing: Path, classes: tuple[str, ...]) -> list[Labelled]:
     return found
 
 
-def squeeze(name: str, content: bytes) -> Picture:
+def squeeze(name: str, content: bytes, tell: Tell = log.warning) -> Picture:
     """A picture scaled to `SIDE` x `SIDE`, its proportions not kept."""
-    return pixels(decode(content, name, channels=3).resize((SIDE, SIDE), Image.Resampling.BILINEAR))
+    return pixels(decode(content, name, 3, tell).resize((SIDE, SIDE), Image.Resampling.BILINEAR))
 
 
 def append(writer: ArrayWriter, pictures: list[Labelled]) -> None:
@@ -241,8 +247,26 @@ class PublishedDomain(ImageDomain):
 
 
 def convert_folder(files: Path, writer: ArrayWriter, classes: tuple[str, ...]) -> None:
-    """All pictures in the sub-folders of the classes."""
-    append(writer, in_class_folders(files, classes))
+    """All readable pictures in the sub-folders of the classes.
+
+    Raises:
+        UserError: a class has none.
+    """
+    left = append_readable(writer, in_class_folders(files, classes), files)
+    if empty := [name for label, name in enumerate(classes) if label not in left]:
+        raise UserError(*(f"{files / name}: none of its pictures can be read; replace or delete it" for name in empty))
+
+
+def append_readable(writer: ArrayWriter, pictures: list[Labelled], root: Path) -> set[int]:
+    """The user's pictures but for those that cannot be read, which are noted; gives the labels that are left.
+
+    Raises:
+        UserError: there is none left.
+    """
+    kept = append_own(writer, "train_images", [picture.path for picture in pictures], root, squeeze)
+    labels = [pictures[place].label for place in kept]
+    writer.append("train_labels", np.array(labels, dtype=np.int64))
+    return set(labels)
 
 
 class FolderDomain(ImageDomain):
@@ -278,6 +302,64 @@ class FolderDomain(ImageDomain):
             yield f"path={folder}: has no sub-folders; put the pictures of each class into one, named after it"
         elif empty := [name for name in names if not has_pictures(folder / name)]:
             yield f"path={folder}: no pictures (.png, .jpg, .webp, ...) of {', '.join(empty)}"
+        elif alike := [name for name in names if [other.casefold() for other in names].count(name.casefold()) > 1]:
+            yield f"path={folder}: classes that differ only in capital and small letters: {', '.join(alike)}; join them"
+
+
+class FolderTarget(ImageDomain):
+    """The user's own pictures as a target, 3 x 256 x 256, wherever they lie in a folder.
+
+    Nobody has to know their classes. Those in a sub-folder that is called like a class of the source are measured by
+    it; where there is no such sub-folder, or `labelled` is false, none are.
+
+    Args:
+        path: the folder.
+        labelled: whether sub-folders may be classes.
+        fit: see `ImageDomain`.
+    """
+
+    transductive = True
+    unlabelled_without = True
+
+    def __init__(self, path: str, labelled: bool, fit: Fit) -> None:
+        folder = Path(path).expanduser().resolve()
+        classes, pictures = in_tree(folder)
+        self.labelled = labelled
+        file_set = FileSet(
+            f"folder/{folder.name}-{_state(pictures)}",
+            convert_tree,
+            shape=(3, SIDE, SIDE),
+            classes=classes,
+            official_files=folder,
+        )
+        super().__init__(file_set, fit)
+
+    @classmethod
+    def check(cls, **arguments: Any) -> Iterator[str]:
+        folder = Path(arguments["path"]).expanduser()
+        if not folder.is_dir():
+            yield f"path={folder}: there is no such folder"
+        elif not has_pictures(folder):
+            yield f"path={folder}: no pictures (.png, .jpg, .webp, ...) in it or below"
+
+    @classmethod
+    def facts(cls, **arguments: Any) -> dict[str, Any]:
+        return {}
+
+
+def in_tree(folder: Path) -> tuple[tuple[str, ...], list[Labelled]]:
+    """The sub-folders that hold pictures, and all pictures, by the one they are in; `HIDDEN` if in none."""
+    paths = list_pictures(folder)
+    inside = [path.relative_to(folder).parts for path in paths]
+    classes = tuple(sorted({first for first, *rest in inside if rest}))
+    numbers = {name: number for number, name in enumerate(classes)}
+    labels = (numbers[first] if rest else HIDDEN for first, *rest in inside)
+    return classes, [Labelled(path, label) for path, label in zip(paths, labels, strict=True)]
+
+
+def convert_tree(files: Path, writer: ArrayWriter) -> None:
+    """All readable pictures of a folder and below."""
+    append_readable(writer, in_tree(files)[1], files)
 
 
 def _class_folders(folder: Path) -> tuple[str, ...]:
@@ -286,8 +368,4 @@ def _class_folders(folder: Path) -> tuple[str, ...]:
 
 def _state(pictures: list[Labelled]) -> str:
     """Changes when the files do: a folder that changed is another set, prepared beside the old one."""
-    state = hashlib.sha256()
-    for path, label in pictures:
-        found = path.stat()
-        state.update(repr((str(path), label, found.st_size, found.st_mtime_ns)).encode())
-    return state.hexdigest()[:12]
+    return fingerprint((path for path, _ in pictures), [label for _, label in pictures])

@@ -23,7 +23,7 @@ Labels = Int64[Tensor, " item"]
 AnyPair = TypeVar("AnyPair", bound="Pair")
 Share = Annotated[float | int, Ge(0), Lt(1)]
 
-TARGET_TRAIN, TARGET_VAL = "target train", "target val"
+SOURCE_TRAIN, TARGET_TRAIN, TARGET_VAL = "source train", "target train", "target val"
 
 
 class Labelled(NamedTuple):
@@ -69,7 +69,7 @@ class Items(ArrayItems):
         labels = torch.full_like(known, HIDDEN)
         if labels_per_class:
             order = torch.from_numpy(fixed_permutation(len(self)))
-            for label, size in enumerate(torch.bincount(known).tolist()):
+            for label, size in enumerate(torch.bincount(known[known != HIDDEN]).tolist()):
                 if size < labels_per_class:
                     raise UserError(
                         f"data.labels_per_class={labels_per_class}: the target has only {size} training items of class "
@@ -261,20 +261,29 @@ class DomainData(ItemData):
         self.domains = dict(zip((SOURCE, TARGET), self.load_domains(), strict=True))
         return self._parts()
 
+    @property
+    def tests_on_validation(self) -> bool:
+        return any(domain.val is domain.test for domain in self.domains.values())
+
     def _parts(self) -> dict[str, ItemSet]:
         source, target = self.domains[SOURCE], self.domains[TARGET]
         nothing = target.test.select(torch.arange(0))
         return {
             TRAIN: TrainingPairs(source.train, target.train.hide(self.labels_per_class), self.yields),
             VAL: self._evaluation(source.val, target.val),
-            TEST: self._evaluation(source.test, target.test),
-            PREDICT: self._evaluation(nothing, target.test),
+            TEST: EvaluationItems(self.tested(source.test), self.tested(target.test), self.yields),
+            PREDICT: EvaluationItems(self.tested(nothing), self.tested(target.test), self.yields),
+            SOURCE_TRAIN: self._evaluation(source.train, nothing),
             TARGET_TRAIN: self._evaluation(nothing, target.train.hide()),
             TARGET_VAL: self._evaluation(nothing, target.val.hide()),
         }
 
     def _evaluation(self, source: Items, target: Items) -> EvaluationItems:
         return EvaluationItems(self.unchanged(source), self.unchanged(target), self.yields)
+
+    def tested(self, items: Items) -> Items:
+        """Items as a model gets them in test and prediction."""
+        return self.unchanged(items)
 
     def unchanged(self, items: Items) -> Items:
         """Items as a model gets them where nothing is drawn at random."""
@@ -291,9 +300,19 @@ class DomainData(ItemData):
 
         All of them on every rank.
         """
+        return self._everywhere(TARGET_TRAIN), self._everywhere(TARGET_VAL)
+
+    def labelled_dataloaders(self) -> tuple[BatchLoader, BatchLoader]:
+        """The source's training items and the target's test items, in order, with the labels that are known.
+
+        All of them on every rank.
+        """
+        return self._everywhere(SOURCE_TRAIN), self._everywhere(PREDICT)
+
+    def _everywhere(self, part: str) -> BatchLoader:
         everywhere = copy(self)
         everywhere.trainer = None
-        return everywhere.loader(TARGET_TRAIN), everywhere.loader(TARGET_VAL)
+        return everywhere.loader(part)
 
     def reversed(
         self, train_labels: Int64[Tensor, " training_item"], val_labels: Int64[Tensor, " held_out_item"]

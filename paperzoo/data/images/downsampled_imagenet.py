@@ -1,11 +1,11 @@
-"""Down-sampled ImageNet, 32 x 32 and 64 x 64, without labels; two releases that must not be mixed up.
+"""Down-sampled ImageNet, 32 x 32 and 64 x 64; two releases that must not be mixed up.
 
-- imagenet32, imagenet64 (van den Oord et al. 2016, section 5.1): 1,281,149 images for training, 49,999 for evaluation;
-  what RealNVP, Glow and most papers on density report on. Its official address answers no longer; the archives are
-  still passed on (academic torrents), and are recognised by their checksums.
-- imagenet32_chrabaszcz, imagenet64_chrabaszcz (Chrabaszcz et al. 2017, "box" filter): 1,281,167 / 50,000 images,
-  smoother, so that the same model reaches fewer bits per dimension. From image-net.org; its archives of `.npz` files,
-  not the pickled ones.
+- imagenet32, imagenet64 (van den Oord et al. 2016, section 5.1): 1,281,149 images for training, 49,999 for evaluation,
+  without labels; what RealNVP, Glow and most papers on density report on. Its official address answers no longer; the
+  archives are still passed on (academic torrents), and are recognised by their checksums.
+- imagenet32_chrabaszcz, imagenet64_chrabaszcz (Chrabaszcz et al. 2017, "box" filter): 1,281,167 / 50,000 images with
+  labels, smoother, so that the same model reaches fewer bits per dimension. From image-net.org; its archives of `.npz`
+  files, not the pickled ones.
 
 Nobody published checksums beside the files. Those used here are the ones that TensorFlow Datasets recorded when it
 downloaded the files from the official addresses.
@@ -19,13 +19,15 @@ from pathlib import Path
 
 import numpy as np
 
-from paperzoo.batches import Images
+from paperzoo.batches import Images, LabelledImages
 from paperzoo.data.images.module import ImageData
 from paperzoo.data.prepared.cache import ArrayWriter
 from paperzoo.data.prepared.decoding import Picture, append_decoded, decode, pixels
 from paperzoo.data.prepared.downloads import SafeZip, Source, tar_files
 from paperzoo.data.prepared.file_set import FileSet
 from paperzoo.errors import UserError
+
+CLASSES = 1000
 
 
 def convert_pixelrnn(files: Path, writer: ArrayWriter, size: int) -> None:
@@ -45,17 +47,21 @@ def _decode(name: str, content: bytes, size: int) -> Picture:
 
 
 def convert_chrabaszcz(files: Path, writer: ArrayWriter, size: int, parts: dict[str, list[str]]) -> None:
-    """Zip archives of npz files, each with `data`: rows of planes of red, green, blue."""
+    """Zip archives of npz files, each with `data`, rows of planes of red, green, blue, and `labels` from 1 to 1000."""
     for part, archives in parts.items():
         for archive in archives:
-            for batch in _npz_batches(files / archive, writer.folder):
+            for batch, labels in _npz_batches(files / archive, writer.folder):
                 if batch.ndim != 2 or batch.shape[1] != 3 * size * size or batch.dtype != np.uint8:
                     what = f"{batch.dtype} of shape {batch.shape}, expected rows of {3 * size * size} bytes"
                     raise UserError(f"{files / archive}: holds {what}")
+                numbers = np.asarray(labels).reshape(-1).astype(np.int64) - 1
+                if len(numbers) != len(batch) or not np.isin(numbers, np.arange(CLASSES)).all():
+                    raise UserError(f"{files / archive}: its labels are no numbers from 1 to {CLASSES}, one an image")
                 writer.append(f"{part}_images", batch.reshape(-1, 3, size, size))
+                writer.append(f"{part}_labels", numbers)
 
 
-def _npz_batches(archive: Path, scratch: Path) -> Iterator[np.ndarray]:
+def _npz_batches(archive: Path, scratch: Path) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     with SafeZip(archive) as members:
         names = sorted((name for name in members.names() if name.endswith(".npz")), key=lambda name: (len(name), name))
         if not names:
@@ -65,12 +71,12 @@ def _npz_batches(archive: Path, scratch: Path) -> Iterator[np.ndarray]:
                 yield _read_npz(path, f"{archive}: {name}")
 
 
-def _read_npz(path: Path, name: str) -> np.ndarray:
+def _read_npz(path: Path, name: str) -> tuple[np.ndarray, np.ndarray]:
     try:
         with np.load(path, allow_pickle=False) as content:
-            return content["data"]
+            return content["data"], content["labels"]
     except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise UserError(f"{name}: not a readable npz file with an array `data` ({error})") from error
+        raise UserError(f"{name}: not a readable npz file with the arrays `data` and `labels` ({error})") from error
 
 
 def _pixelrnn(size: int, train: str, valid: str) -> FileSet:
@@ -89,7 +95,8 @@ def _chrabaszcz(size: int, train: dict[str, str], val: dict[str, str]) -> FileSe
         for file, checksum in (train | val).items()
     )
     convert = partial(convert_chrabaszcz, size=size, parts={"train": list(train), "test": list(val)})
-    return FileSet(f"imagenet{size}_chrabaszcz", convert, sources, (3, size, size))
+    classes = tuple(f"class {number}" for number in range(1, CLASSES + 1))  # their names are in map_clsloc.txt
+    return FileSet(f"imagenet{size}_chrabaszcz", convert, sources, (3, size, size), classes)
 
 
 class ImageNet32(ImageData):
@@ -117,7 +124,7 @@ class ImageNet64(ImageData):
 class ImageNet32Chrabaszcz(ImageData):
     """Down-sampled ImageNet of Chrabaszcz et al. 2017, 32 x 32: 1,281,167 / 50,000."""
 
-    yields = Images
+    yields = LabelledImages
     file_set = _chrabaszcz(
         32,
         train={"Imagenet32_train_npz.zip": "94226337ecc1b0309d9fcd0167127aaadc931587035fbcb53925235edbaec4fc"},
@@ -128,7 +135,7 @@ class ImageNet32Chrabaszcz(ImageData):
 class ImageNet64Chrabaszcz(ImageData):
     """Down-sampled ImageNet of Chrabaszcz et al. 2017, 64 x 64: 1,281,167 / 50,000."""
 
-    yields = Images
+    yields = LabelledImages
     file_set = _chrabaszcz(
         64,
         train={

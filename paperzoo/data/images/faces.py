@@ -25,6 +25,7 @@ from paperzoo.data.prepared.decoding import (
 from paperzoo.data.prepared.downloads import SafeZip, Source
 from paperzoo.data.prepared.file_set import FileSet
 from paperzoo.errors import UserError
+from paperzoo.text import read_text
 
 _ARCHIVE, _ATTRIBUTES, _PARTITION = "img_align_celeba.zip", "list_attr_celeba.txt", "list_eval_partition.txt"
 _ALIGNED_SIZE = (178, 218)
@@ -68,7 +69,7 @@ def read_attributes(path: Path) -> dict[str, Bool[np.ndarray, " attribute"]]:
     Raises:
         UserError: the file is not like that.
     """
-    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    lines = read_text(path).split("\n")
     rows = [line.split() for line in lines[2:] if line.strip()]
     names = lines[1].split() if len(lines) > 1 else []
     if not rows or lines[0].strip() != str(len(rows)):
@@ -82,7 +83,7 @@ def read_attributes(path: Path) -> dict[str, Bool[np.ndarray, " attribute"]]:
 
 
 def _read_partition(path: Path) -> dict[str, str]:
-    rows = [line.split() for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
+    rows = [line.split() for line in read_text(path).split("\n") if line.strip()]
     if not rows or any(len(row) != 2 or row[1] not in "012" for row in rows):
         raise UserError(f"{path}: not lines of a file name and 0, 1 or 2; delete it and fetch it again")
     return {row[0]: row[1] for row in rows}

@@ -1,51 +1,38 @@
 """The user's own pictures: a folder of them, any format, any size."""
 
-import hashlib
+import logging
 from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, Unpack
 
-import numpy as np
-
 from paperzoo.batches import Images, Names
 from paperzoo.data.base.items import ArrayItems
 from paperzoo.data.base.module import PREDICT, TEST, TRAIN, VAL
 from paperzoo.data.images.module import ImageArguments, ImageData
-from paperzoo.data.prepared.cache import ArrayWriter
-from paperzoo.data.prepared.decoding import (
-    Picture,
-    append_decoded,
-    cover,
-    decode,
-    has_pictures,
-    list_pictures,
-    pixels,
-    read_files,
-)
+from paperzoo.data.prepared.cache import ArrayCache, ArrayWriter
+from paperzoo.data.prepared.decoding import Picture, Tell, cover, decode, has_pictures, list_pictures, pixels
 from paperzoo.data.prepared.file_set import FileSet, Shape
+from paperzoo.data.prepared.own_pictures import LEFT_OUT, NAMES, REMARKS, append_own, fingerprint, noted
+
+log = logging.getLogger(__name__)
 
 
 def convert(files: Path, writer: ArrayWriter, shape: Shape) -> None:
-    """Every picture in the folder and below, in the order of the names, scaled and cut to `shape`."""
-    paths = list_pictures(files)
-    append_decoded(writer, "train_images", read_files(paths), partial(_decode, shape=shape))
-    writer.append("names", np.array([path.relative_to(files).as_posix() for path in paths]))
+    """Every readable picture in the folder and below, in the order of the names, scaled and cut to `shape`."""
+    append_own(writer, "train_images", list_pictures(files), files, partial(_decode, shape=shape))
 
 
-def _decode(name: str, content: bytes, shape: Shape) -> Picture:
-    return pixels(cover(decode(content, name, channels=shape[0]), *shape[1:]))
+def _decode(name: str, content: bytes, tell: Tell, shape: Shape) -> Picture:
+    return pixels(cover(decode(content, name, shape[0], tell), *shape[1:]))
 
 
 def file_set(path: str, image_shape: Shape) -> FileSet:
     """The pictures as they are now; a folder whose files changed is another set, prepared beside the old one."""
     folder = Path(path).expanduser().resolve()
-    state = hashlib.sha256(repr((str(folder), image_shape)).encode())
-    for picture in list_pictures(folder):
-        found = picture.stat()
-        state.update(repr((str(picture), found.st_size, found.st_mtime_ns)).encode())
+    state = fingerprint(list_pictures(folder), str(folder), image_shape)
     return FileSet(
-        f"image_folder/{folder.name}-{state.hexdigest()[:12]}",
+        f"image_folder/{folder.name}-{state}",
         partial(convert, shape=image_shape),
         shape=image_shape,
         official_files=folder,
@@ -56,7 +43,7 @@ class ImageFolder(ImageData):
     """The pictures in a folder and its sub-folders, scaled and cut to `image_shape`, in the order of their names.
 
     Trains on them but for `validation_images`, which are for validation and testing; with 0, all are for everything.
-    Prediction gives all of them.
+    Prediction gives all of them. Those that cannot be read are left out and named.
 
     Args:
         path: the folder.
@@ -98,6 +85,9 @@ class ImageFolder(ImageData):
 
     def load(self) -> Mapping[str, ArrayItems]:
         everything = self.items("train")
+        self.unreadable = noted(self.prepared, LEFT_OUT)
+        for remark in noted(self.prepared, REMARKS):
+            log.warning("%s", remark)
         if not self.validation_images:
             return {TRAIN: everything, VAL: everything, TEST: everything}
         kept, held = self.hold_out()
@@ -106,4 +96,8 @@ class ImageFolder(ImageData):
 
     def item_names(self) -> list[str]:
         self.setup("predict")
-        return [str(name) for name in self.chosen.cache(self.data_root).open("names")]
+        return noted(self.prepared, NAMES)
+
+    @property
+    def prepared(self) -> ArrayCache:
+        return self.chosen.prepared(self.data_root, download=self.download)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from copy import copy
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -19,7 +20,7 @@ from paperzoo.data.base.module import TEST, TRAIN
 from paperzoo.data.base.order import BatchLoader, BatchOrder, RunOrder, StreamOrder
 from paperzoo.errors import UserError
 from paperzoo.logic.cnf import Formula, split, union
-from paperzoo.logic.dimacs import list_formulas, read_dimacs, read_labels
+from paperzoo.logic.dimacs import list_formulas, read_dimacs, read_labels, unlisted
 
 T = TypeVar("T")
 Result = TypeVar("Result")
@@ -113,6 +114,9 @@ class SatData(GeneratedData):
     """
 
     yields = SatProblems
+    batch_key = "batch_nodes"
+    eval_batch_key = "eval_nodes"
+    fewest = 1000
 
     def __init__(
         self,
@@ -132,7 +136,7 @@ class SatData(GeneratedData):
         self.path = Path(path).expanduser() if path is not None else None
         self.solve = solve
         self.eval_nodes = eval_nodes
-        self._problems: dict[Evaluated, list[Problem]] = {}
+        self._problems: dict[str, list[Problem]] = {}
 
     @classmethod
     def check(cls, **arguments: Any) -> Iterator[str]:
@@ -180,6 +184,13 @@ class SatData(GeneratedData):
             own = self.path if part == TEST else None
             self._problems[part] = self.generate(part) if own is None else self._read(own)
         return self._problems[part]
+
+    def initial_batch(self, size: int) -> SatProblems:
+        """A training batch of at most `size` nodes, or of one problem if that has more."""
+        smaller = copy(self)
+        smaller.batch_nodes = size
+        batches = smaller.training()
+        return batches[torch.tensor([0])] if isinstance(batches, Packs) else batches[0]
 
     def make(self, part: str) -> ItemSet | Stream:
         if part == TRAIN:
@@ -230,15 +241,17 @@ class SatData(GeneratedData):
         root = path if path.is_dir() else path.parent
         labels = read_labels(path)
         formulas: dict[str, Formula] = {}
-        self.unreadable = []
+        unreadable = unlisted(path)
         for file in list_formulas(path):
             try:
                 formulas[file.relative_to(root).as_posix()] = read_dimacs(file)
             except UserError as error:
-                self.unreadable.append(str(error))
+                unreadable.append(str(error))
         if not formulas:
-            raise UserError(*self.unreadable)
-        known = {name: int(label) for name, label in labels.items()}
+            raise UserError(*unreadable)
+        self.unreadable += unreadable
+        unsatisfiable = {name: 0 for name, formula in formulas.items() if not formula.lengths.all()}  # an empty clause
+        known = unsatisfiable | {name: int(label) for name, label in labels.items()}
         if self.solve:
             unlabelled = [name for name in formulas if name not in known]
             answers = self.in_processes(is_satisfiable, [formulas[name] for name in unlabelled])

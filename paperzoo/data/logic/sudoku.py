@@ -10,14 +10,14 @@ from typing import Annotated, Any, Unpack
 
 import numpy as np
 import torch
-from annotated_types import Ge, Le
-from pydantic import NonNegativeInt, PositiveInt
+from annotated_types import Ge, Gt, Le, Lt
+from pydantic import PositiveInt
 
 from paperzoo.batches import Sudokus
 from paperzoo.data.base.generated import GeneratedData
 from paperzoo.data.base.items import ArrayItems
 from paperzoo.data.base.module import PREDICT, TEST, TRAIN, VAL, Augmentation, ItemData, Loading
-from paperzoo.data.base.own import OwnData
+from paperzoo.data.base.order import BatchLoader, hold_out
 from paperzoo.data.logic.puzzles import (
     CELLS,
     FEWEST,
@@ -37,8 +37,15 @@ from paperzoo.data.prepared.stored import StoredArray
 from paperzoo.datamodule import stream_seed
 from paperzoo.errors import UserError
 from paperzoo.logic.sudoku import parse_puzzle
+from paperzoo.logic.sudoku_text import Puzzles, parse_text, read_puzzles
+from paperzoo.text import read_text
 
 Givens = Annotated[int, Ge(FEWEST), Le(CELLS)]
+
+Fraction = Annotated[float, Gt(0), Lt(1)]
+
+SUFFIXES = (".txt", ".csv", ".tsv", ".sdk", ".sdm", ".sdx", ".ss", ".sudoku")
+"""Of the files of a folder of puzzles."""
 
 LOGGED = 10_000
 
@@ -84,7 +91,7 @@ def convert(files: Path, writer: ArrayWriter) -> None:
 
 def _read_list(path: Path) -> Boards:
     boards = []
-    for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), start=1):
+    for number, line in enumerate(read_text(path, "replace").split("\n"), start=1):
         text = line.split(",")[0].strip()
         if not text or (number == 1 and text.isalpha()):  # the header of a .csv
             continue
@@ -235,66 +242,132 @@ class EasySudoku(GeneratedData):
         return generated(self.seed, part, self.sizes[part], self.givens)
 
 
-class SudokuFiles(OwnData):
-    """Your own puzzles, to be solved by a trained model; they may have any number of givens and solutions.
+class SudokuFiles(ItemData):
+    """Your own puzzles, with solutions or without: to be solved, to measure how many are solved, to train on.
+
+    See `paperzoo.logic.sudoku_text` for what is read. To be solved they may have any number of givens and solutions.
 
     Args:
-        path: a file with a puzzle in each line, 81 digits, 0 or . where a cell is empty.
-        puzzle: one such line, instead of a file.
-        seed: names the random streams.
-        workers: processes that gather batches; 0 gathers them in this process.
-        eval_batch_size: puzzles a batch, on each device.
+        path: a file of puzzles, or a folder of such files.
+        puzzle: one puzzle of 81 cells, instead of a file.
+        trained_path: the `path` that the model was trained on, if it was trained on puzzles like these. Of that one
+            a test takes what was held out, of others everything.
+        test_path: test on this file or folder instead.
+        validation_fraction: part of the puzzles with solutions that is held out from training, the same ones in every
+            run; without `test_path` for the test, too.
+        augment: random changes of training batches.
+        loading: see `ItemData`.
+
+    Attributes:
+        unreadable: what is wrong with each puzzle that was left out.
     """
 
     yields = Sudokus
-    instead = "data=sudoku_files: has nothing to train on; train with data=sudoku_easy, then mode=predict solves it"
 
     def __init__(
         self,
         path: str | None,
         puzzle: str | int | None,
-        seed: int,
-        workers: NonNegativeInt,
-        eval_batch_size: PositiveInt,
+        trained_path: str | None,
+        test_path: str | None,
+        validation_fraction: Fraction,
+        augment: Sequence[Augmentation],
+        **loading: Unpack[Loading],
     ) -> None:
-        super().__init__(seed, workers, eval_batch_size)
+        super().__init__(**loading, augment=augment)
         self.path = path
         self.puzzle = puzzle
-        self.lines: list[int] = []
+        self.holds_out = path is not None and path == trained_path
+        self.test_path = test_path
+        self.validation_fraction = validation_fraction
+        self.item_lines: list[str] = []
 
     @classmethod
     def check(cls, **arguments: Any) -> Iterator[str]:
         path, puzzle = arguments["path"], arguments["puzzle"]
         if (path is None) == (puzzle is None):
-            yield "path: name a file of puzzles, or give one puzzle as data.puzzle=LINE"
-        elif path is not None and not Path(path).expanduser().is_file():
-            yield f"path={path}: there is no such file"
+            yield "path: name a file of puzzles or a folder of them, or give one puzzle as data.puzzle=LINE"
+        for key in ("path", "test_path"):
+            if arguments[key] is not None and not Path(arguments[key]).expanduser().exists():
+                yield f"{key}={arguments[key]}: there is no such file or folder"
 
     @classmethod
     def facts(cls, **arguments: Any) -> dict[str, Any]:
         return {"size": SIZE}
 
     def load(self) -> Mapping[str, ArrayItems]:
-        if self.path is None:
-            place, lines = "data.puzzle", [str(self.puzzle)]
-        else:
-            path = Path(self.path).expanduser()
-            place, lines = str(path), path.read_text(encoding="utf-8", errors="replace").splitlines()
-        self.unreadable, self.lines = [], []
-        boards = []
-        for number, line in enumerate(lines, start=1):
-            if not line.strip():
+        self.unreadable = []
+        everything, self.item_lines = self._read()
+        other = None if self.test_path is None else self._read_path(Path(self.test_path).expanduser())[0]
+        if not self.holds_out:
+            return {TEST: other or everything, PREDICT: everything}
+        solution: Any = everything.columns["solution"]
+        solved = solution.all(1).nonzero().flatten()
+        held = max(1, round(self.validation_fraction * len(solved)))
+        if len(solved) <= held:
+            return {TEST: other or everything, PREDICT: everything}
+        for problem in self.unreadable:
+            log.warning("left out: %s", problem)
+        train, val = (everything.select(solved[torch.from_numpy(rows)]) for rows in hold_out(len(solved), held))
+        return {TRAIN: train, VAL: val, TEST: other or val, PREDICT: everything}
+
+    def _read(self) -> tuple[ArrayItems, list[str]]:
+        if self.path is not None:
+            return self._read_path(Path(self.path).expanduser())
+        return self._items([("", parse_text(str(self.puzzle), "data.puzzle"))], "data.puzzle")
+
+    def _read_path(self, path: Path) -> tuple[ArrayItems, list[str]]:
+        """The puzzles of a file or folder, and what each is called: its line, in a folder behind its file.
+
+        Raises:
+            UserError: there are none.
+        """
+        if not path.is_dir():
+            return self._items([("", read_puzzles(path))], str(path))
+        read = []
+        for file in sorted(path.rglob("*")):
+            if file.is_dir() or file.name.startswith("."):
+                continue
+            if file.suffix.lower() not in SUFFIXES or not file.is_file():
+                self.unreadable.append(
+                    f"{file}: is no file of puzzles ({', '.join(SUFFIXES)}) that is there; rename it or take it away"
+                )
                 continue
             try:
-                boards.append(parse_puzzle(line.strip()))
-                self.lines.append(number)
+                read.append((f"{file.relative_to(path).as_posix()}:", read_puzzles(file)))
             except UserError as error:
-                self.unreadable.append(f"{place}: line {number}: {error}")
-        if not boards:
-            raise UserError(*(self.unreadable or [f"{place}: holds no puzzles"]))
-        givens = torch.stack(boards).to(torch.uint8)
-        return dict.fromkeys((TEST, PREDICT), puzzles(givens, torch.zeros_like(givens)))
+                self.unreadable += error.problems
+        return self._items(read, str(path))
+
+    def _items(self, read: Sequence[tuple[str, Puzzles]], place: str) -> tuple[ArrayItems, list[str]]:
+        self.unreadable += [problem for _, found in read for problem in found.problems]
+        names = [f"{file}{line}" for file, found in read for line in found.lines.tolist()]
+        if not names:
+            raise UserError(*(self.unreadable or [f"{place}: holds no puzzles; write the 81 cells of each in a line"]))
+        givens, solutions = (
+            torch.from_numpy(np.concatenate([getattr(found, column) for _, found in read]))
+            for column in ("givens", "solutions")
+        )
+        return puzzles(givens, solutions), names
+
+    def loader(self, part: str) -> BatchLoader:
+        if part not in self.parts:
+            raise UserError(self._nothing_to_train_on)
+        return super().loader(part)
+
+    def initial_batch(self, size: int) -> Any:
+        self.setup("fit")
+        if TRAIN not in self.parts:
+            raise UserError(self._nothing_to_train_on)
+        return super().initial_batch(size)
+
+    @property
+    def _nothing_to_train_on(self) -> str:
+        return (
+            f"data.path={self.path}: has not two puzzles with solutions, to train on one; write the solution behind "
+            f"each (puzzle,solution), or train with data=sudoku_easy"
+        )
 
     def item_names(self) -> list[str]:
         self.setup("predict")
-        return [str(number) for number in self.lines]
+        return self.item_lines

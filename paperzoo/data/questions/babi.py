@@ -25,13 +25,13 @@ from paperzoo.data.questions.babi_stories import (
     WORDS,
     Stories,
     StoryItems,
-    decoded,
     own_lines,
     read_lines,
     stories_of,
     texts_of,
 )
 from paperzoo.errors import UserError
+from paperzoo.text import decode_text
 
 log = logging.getLogger(__name__)
 
@@ -117,7 +117,7 @@ def convert(files: Path, writer: ArrayWriter, story_set: StorySet) -> None:
             raise UserError(f"{archive}: {inside}{file} is missing; fetch the archive again")
         content = packed[file] if unpacked is None else (unpacked / file).read_bytes()
         name = f"{archive}:{inside}{file}" if unpacked is None else str(unpacked / file)
-        lines = read_lines(decoded(content, name), name)
+        lines = read_lines(decode_text(content, name), name)
         if long := [line.number for line in lines if len(line.words) > LONGEST]:
             raise UserError(f"{name}:{long[0]}: more than {LONGEST} words; this is not the official file")
         if unanswered := [line.number for line in lines if line.answer == UNKNOWN]:

@@ -16,6 +16,7 @@ from torch import Tensor
 from paperzoo.batches import UNKNOWN, StoryQuestions
 from paperzoo.data.base.items import Index
 from paperzoo.errors import UserError
+from paperzoo.text import read_text
 
 _WORDS = (
     "a above afraid after afternoon afterwards and antoine apple are back bathroom bedroom before below bernhard "
@@ -131,13 +132,19 @@ class Line:
     answer: int | None
 
 
+_LINE = re.compile(r"\s*(\d+)[.):]?\s+([^\t]*)(?:\t([^\t]*))?(?:\t.*)?")
+# Where an editor has turned the tabs into spaces.
+_ANSWERED = re.compile(r"([^?]*\?)\s+([a-z,]+)(?:\s+\d+)*", re.IGNORECASE)
+
+
 def read_lines(text: str, name: str) -> list[Line]:
     """The lines of a file in bAbI's format: `3 Where is John?`, then tabs with the answer and its supporting facts.
 
-    A story begins where the numbers begin anew. What ends in a question mark or has a tab is a question.
+    A story begins where the numbers begin anew, from 1 or 0 as those of the first story do. What ends in a question
+    mark or has an answer is a question. A number may have a dot, a colon or a bracket behind it.
 
     Args:
-        text: the content of the file.
+        text: the content of the file, with LF as its line ends.
         name: what to call the file in messages.
 
     Raises:
@@ -145,18 +152,24 @@ def read_lines(text: str, name: str) -> list[Line]:
     """
     lines: list[Line] = []
     problems: list[str] = []
-    previous = 0
-    for number, line in enumerate(text.splitlines(), start=1):
+    first, previous = 1, 0
+    for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
             continue
         place = f"{name}:{number}"
-        match = re.fullmatch(r"\s*(\d+)\s+([^\t]*)(?:\t([^\t]*))?(?:\t.*)?", line)
+        match = _LINE.fullmatch(line)
         if match is None:
             problems.append(f"{place}: {line.strip()[:40]!r} has no number in front; a story's lines are 1, 2, 3, ...")
             continue
         own, sentence, answer = int(match[1]), match[2].strip(), match[3]
-        if own != 1 and (own <= previous or not lines):
-            problems.append(f"{place}: line {own} of a story comes after line {previous}; a story starts with line 1")
+        if not lines and own == 0:
+            first, previous = 0, -1
+        if own != first and (own <= previous or not lines):
+            problems.append(
+                f"{place}: line {own} of a story comes after line {previous}; a story starts with line {first}"
+            )
+        if answer is None and (answered := _ANSWERED.fullmatch(sentence)):
+            sentence, answer = answered[1], answered[2]
         words = re.sub(r"[.?]", "", sentence).lower().split()
         unknown = [f"{word!r} is not a word of bAbI{_like(word, WORDS)}" for word in words if word not in _WORD_NUMBERS]
         question = sentence.endswith("?") or answer is not None
@@ -168,7 +181,7 @@ def read_lines(text: str, name: str) -> list[Line]:
         problems += [f"{place}: {problem}" for problem in unknown]
         numbers = [_WORD_NUMBERS.get(word, 0) for word in words]
         asked = _ANSWER_NUMBERS.get(given, UNKNOWN) if question else None
-        lines.append(Line(number, own == 1, numbers, asked))
+        lines.append(Line(number, own == first, numbers, asked))
         previous = own
     if problems:
         raise UserError(*problems)
@@ -217,26 +230,10 @@ def texts_of(rows: Int64[Tensor, "row word"]) -> list[str]:
     return [" ".join(WORDS[number - 1] for number in row if number).capitalize() for row in rows.tolist()]
 
 
-def decoded(content: bytes, name: str) -> str:
-    """The text of a file.
-
-    Raises:
-        UserError: it is none; `name` is what to call the file.
-    """
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise UserError(f"{name}: not a text file in UTF-8 ({error.reason} at byte {error.start})") from error
-
-
 def own_lines(path: Path) -> list[Line]:
     """The lines of the user's file.
 
     Raises:
         UserError: it cannot be read, or is not in bAbI's format and words.
     """
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}); choose a text file") from error
-    return read_lines(decoded(content, str(path)), str(path))
+    return read_lines(read_text(path), str(path))

@@ -18,7 +18,7 @@ from paperzoo.data.base.items import ArrayItems, Gather, Index
 from paperzoo.data.base.module import PREDICT, TEST, TRAIN, VAL, Augmentation, ItemData, Loading
 from paperzoo.data.base.own import OwnData
 from paperzoo.data.prepared.cache import ArrayCache
-from paperzoo.data.prepared.decoding import Picture, has_pictures, list_pictures
+from paperzoo.data.prepared.decoding import Picture, has_pictures, list_pictures, read_picture
 from paperzoo.data.prepared.stored import StoredArray
 from paperzoo.data.questions.clevr_files import FILE_SETS, OBJECT_SIZE, OBJECTS, RGB, SIDE, squeeze
 from paperzoo.data.questions.clevr_words import (
@@ -261,11 +261,9 @@ class OwnImages(OwnData):
         self.unreadable, self.files = [], []
         for file in found:
             try:
-                images.append(squeeze(str(file), file.read_bytes()))
+                images.append(squeeze(str(file), read_picture(file)))
             except UserError as error:
                 self.unreadable += error.problems
-            except OSError as error:
-                self.unreadable.append(f"{file}: cannot be read ({error.strerror})")
             else:
                 self.files.append(file.relative_to(root).as_posix())
         if not images:

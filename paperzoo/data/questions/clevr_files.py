@@ -1,5 +1,6 @@
 """The official files of CLEVR 1.0 (Johnson et al. 2017), and the arrays that are prepared from them."""
 
+import io
 import json
 import logging
 import re
@@ -21,6 +22,7 @@ from paperzoo.data.prepared.downloads import SafeZip
 from paperzoo.data.prepared.file_set import IMPORT_COMMAND, FileSet
 from paperzoo.data.questions.clevr_words import ANSWERS, KINDS, MATERIALS, SHAPES, SIZES, numbers_of
 from paperzoo.errors import UserError
+from paperzoo.text import plain_stream
 
 Content = Literal["images", "scenes"]
 
@@ -216,7 +218,7 @@ def json_items(path: Path, key: str) -> Iterator[dict[str, Any]]:
     decoder = json.JSONDecoder()
     damaged = f"{path}: damaged or cut short; fetch it again"
     try:
-        with path.open(encoding="utf-8") as stream:
+        with path.open("rb") as content, io.TextIOWrapper(plain_stream(content), encoding="utf-8") as stream:
             text = stream.read(BLOCK_BYTES)
             start = re.search(rf'"{key}"\s*:\s*\[', text)
             if start is None:

@@ -4,12 +4,13 @@ The paper's images were not published. Sizes and places are those of the generat
 theirs, the object closest to another one is never that object itself.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Unpack
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Int64, UInt8
+from jaxtyping import Bool, Float, Int64, UInt8
 from pydantic import PositiveInt
 from torch import Tensor
 
@@ -18,7 +19,7 @@ from paperzoo.data.base.generated import GeneratedData
 from paperzoo.data.base.items import ArrayItems, Index, ItemSet, Stream
 from paperzoo.data.base.module import TEST, TRAIN, VAL, Loading
 from paperzoo.data.questions.items import Shared
-from paperzoo.datamodule import stream_seed
+from paperzoo.datamodule import Bounds, stream_seed
 
 COLOURS: dict[str, tuple[int, int, int]] = {
     "red": (255, 0, 0),
@@ -99,12 +100,15 @@ class Drawn(NamedTuple):
     """Which object each question is about."""
     kind: Int64[Tensor, "image 20"]
     answer: Int64[Tensor, "image 20"]
+    commonest: Float[Tensor, "image kind"]
+    """The share of the six objects that have the commonest answer to a kind of question."""
 
     @classmethod
     def draw(cls, name: str, images: int) -> "Drawn":
         """Draws the images of a set and its questions, with replacement, as the shared generator does."""
         image = np.empty((images, 3, SIDE, SIDE), dtype=np.uint8)
         colour, kind, answer = np.empty((3, images, QUESTIONS), dtype=np.int64)
+        commonest = np.empty((images, len(KINDS)), dtype=np.float32)
         relational = np.repeat([0, 1], QUESTIONS // 2)
         for number in range(images):
             generator = np.random.default_rng(stream_seed("sort_of_clevr", name, number))
@@ -112,8 +116,15 @@ class Drawn(NamedTuple):
             image[number] = scene.picture()
             colour[number] = generator.integers(len(COLOURS), size=QUESTIONS)
             kind[number] = SUBTYPES * relational + generator.integers(SUBTYPES, size=QUESTIONS)
-            answer[number] = scene.answers()[colour[number], kind[number]]
-        return cls(*map(torch.from_numpy, (image, colour, kind, answer)))
+            answers = scene.answers()
+            answer[number] = answers[colour[number], kind[number]]
+            commonest[number] = (answers[:, None] == answers).mean(0).max(0)
+        return cls(*map(torch.from_numpy, (image, colour, kind, answer, commonest)))
+
+    def blind_accuracy(self, kinds: Collection[int]) -> float:
+        """The accuracy on questions of these kinds that one expects of the best answers without the colour."""
+        asked = torch.isin(self.kind, torch.tensor(list(kinds)))
+        return float(self.commonest.gather(1, self.kind)[asked].mean())
 
     def items(self) -> ArrayItems:
         """The questions, image after image."""
@@ -153,6 +164,7 @@ class SortOfClevr(GeneratedData):
     ) -> None:
         super().__init__(**loading)
         self.images = {TRAIN: train_images, VAL: val_images} | ({TEST: test_images} if test_images else {})
+        self.drawn: dict[str, Drawn] = {}
 
     @classmethod
     def facts(cls, **arguments: Any) -> dict[str, Any]:
@@ -170,7 +182,25 @@ class SortOfClevr(GeneratedData):
     def make(self, part: str) -> ItemSet | Stream:
         if part not in self.images:
             return self.parts[VAL] if VAL in self.parts else self.make(VAL)
-        return Drawn.draw(part, self.images[part]).items()
+        self.drawn[part] = Drawn.draw(part, self.images[part])
+        return self.drawn[part].items()
+
+    def bounds(self) -> Bounds:
+        """The best answers of someone who sees the image and the kind of question, but not which colour it is about.
+
+        They are computed from all answers that each image has: what is above them has found the object.
+        """
+        numbers = {kind: (index,) for index, kind in enumerate(KINDS)}
+        groups = {name: tuple(numbers[kind][0] for kind in kinds) for name, kinds in KIND_GROUPS.items()}
+        reached: dict[str, float] = {}
+        for part in (TEST, VAL):
+            if not (drawn := self.drawn.get(part if part in self.images else VAL)):
+                continue
+            reached[f"{part}/accuracy"] = drawn.blind_accuracy(range(len(KINDS)))
+            for name, kinds in (numbers | groups).items():
+                if torch.isin(drawn.kind, torch.tensor(kinds)).any():
+                    reached[f"{part}/accuracy_{name}"] = drawn.blind_accuracy(kinds)
+        return Bounds(reached, "sees the image and the kind of question, but not which object it is about")
 
     def tell(self, batch: ImageQuestions) -> list[Told]:
         colours, templates = list(COLOURS), list(KINDS.values())

@@ -17,7 +17,7 @@ from pydantic import PositiveInt
 from torch import Tensor, nn
 
 from paperzoo.batches import HIDDEN, SOURCE, TARGET, PersonImages
-from paperzoo.module import Direction, OptimizerFactory, PaperModule, Tested
+from paperzoo.module import Direction, Measures, OptimizerFactory, PaperModule, Tested
 from paperzoo.nn.gradient_reversal import reverse_gradient
 from paperzoo.papers.dann import figures
 from paperzoo.tasks.adaptation import Schedule
@@ -215,6 +215,7 @@ class ReIdModule(PaperModule):
     accepts: ClassVar[tuple[type, ...]] = (PersonImages,)
     objective: ClassVar[str] = "val/cmc_rank1_source"
     objective_direction: ClassVar[Direction] = "max"
+    measures: ClassVar[Measures] = {"cmc_rank*": "max"}
     tested: ClassVar[Tested] = "last"
 
     def __init__(
@@ -246,15 +247,13 @@ class ReIdModule(PaperModule):
         deviance = self.deviance(self.network.descriptor(features[known]), batch.person[known])
         domain_logits = self.discriminator(reverse_gradient(features, coefficient))
         adversarial = domain_loss(domain_logits, batch.domain)
-        self.log_dict(
-            {
+        self.log_step(
+            lambda: {
                 "train/deviance": deviance.detach(),
                 "train/domain_loss": adversarial.detach(),
                 "train/domain_accuracy": share_right(domain_logits, batch.domain).mean(),
                 "train/reversal": coefficient,
-            },
-            on_step=True,
-            on_epoch=False,
+            }
         )
         return deviance + self.schedule.domain_weight * adversarial
 

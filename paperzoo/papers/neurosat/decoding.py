@@ -1,4 +1,8 @@
-"""Satisfying assignments from votes and embeddings (Selsam et al. 2019, section 5), checked clause by clause."""
+"""Satisfying assignments from votes and embeddings (Selsam et al. 2019, section 5), checked clause by clause.
+
+Symmetric formulas make exact ties: literals that nothing tells apart. Whatever is nearer than `TIE` counts as one, so
+that the last bits of a sum decide nothing.
+"""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -9,7 +13,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from paperzoo.batches import SatProblems
-from paperzoo.logic.cnf import split
+from paperzoo.logic.cnf import Formula, split, union
 from paperzoo.papers.neurosat.network import Literals, Logits, NeuroSAT, State, Votes
 
 Assignment = Bool[Tensor, " variable"]
@@ -19,6 +23,14 @@ Pairs = Float[Tensor, "variable 2 dimension"]
 
 LLOYD_STEPS = 20
 UNSOLVED = 0
+UNKNOWN = -1
+
+# Of the size of what is compared. 26 rounds of a random network change embeddings by up to 1e-5 when only the order of
+# sums in float32 differs.
+TIE = 1e-5
+
+# A matrix product may sum in another order for the last rows of a matrix, or for a matrix of few rows.
+WHOLE_ROWS = 16
 
 
 class Attempt(NamedTuple):
@@ -41,7 +53,7 @@ def attempts(network: NeuroSAT, problems: SatProblems) -> Iterator[Attempt]:
         embeddings = state.literals.hidden
         votes = network.votes(embeddings).to(embeddings.dtype)
         centres = two_means(embeddings, problems)
-        candidates = torch.cat([by_votes(votes), by_clusters(embeddings, centres, problems)])
+        candidates = torch.cat([by_votes(votes, problems), by_clusters(embeddings, centres, problems)])
         solves = satisfied(candidates, problems)
         newly = solves.any(0) & (solved_round == UNSOLVED)
         choice = solves.int().argmax(0)[problems.variable_problem]
@@ -51,27 +63,44 @@ def attempts(network: NeuroSAT, problems: SatProblems) -> Iterator[Attempt]:
         yield Attempt(state, votes, network.logits(votes, problems), solved_round, assignment)
 
 
-def by_votes(votes: Votes) -> Candidates:
-    """A variable is true if its positive literal has the larger vote; and the opposite."""
+def with_filler(problems: SatProblems) -> SatProblems:
+    """The problems, and one more that brings the numbers of literals and of clauses to multiples of `WHOLE_ROWS`.
+
+    So no problem's answer depends on those beside it: on a CPU every row of a matrix product is summed in one order.
+    """
+    literals, clauses = len(problems.in_core), len(problems.clause_length)
+    variables = (WHOLE_ROWS - literals % WHOLE_ROWS) // 2
+    filler = Formula.from_clauses(variables, [[1]] * (WHOLE_ROWS - clauses % WHOLE_ROWS))
+    filled = union([*split(problems), filler], [*problems.satisfiable.tolist(), UNKNOWN])
+    return SatProblems(*(column.to(problems.satisfiable.device) for column in filled))
+
+
+def by_votes(votes: Votes, problems: SatProblems) -> Candidates:
+    """A variable is true if its positive literal has the larger vote, not if it is a tie; and the opposite."""
     positive, negative = votes.chunk(2)
-    return torch.stack([positive > negative, positive <= negative])
+    variables = torch.bincount(problems.variable_problem, minlength=len(problems.satisfiable))
+    largest = torch.segment_reduce(torch.maximum(positive.abs(), negative.abs()), "max", lengths=variables)
+    is_true = positive - negative > TIE * largest[problems.variable_problem]
+    return torch.stack([is_true, ~is_true])
 
 
 def by_clusters(literals: Literals, centres: Centres, problems: SatProblems) -> Candidates:
-    """A variable is true if its literals fit the clusters better that way round; and the opposite.
+    """A variable is true if its literals fit the clusters better that way round, not if it is a tie; and the opposite.
 
     Compares |x - a|^2 + |not x - b|^2 with |x - b|^2 + |not x - a|^2 for the centres a and b.
     """
     positive, negative = literals.chunk(2)
-    towards = (centres[:, 0] - centres[:, 1])[problems.variable_problem]
-    is_true = ((positive - negative) * towards).sum(1) > 0
+    owner = problems.variable_problem
+    towards = (centres[:, 0] - centres[:, 1])[owner]
+    is_true = ((positive - negative) * towards).sum(1) > _tie(centres)[owner]
     return torch.stack([is_true, ~is_true])
 
 
 def two_means(literals: Literals, problems: SatProblems) -> Centres:
     """The centres of two clusters of each problem's literals: Lloyd's algorithm, problem by problem.
 
-    Starts from the literal that is farthest from the mean and the one that is farthest from that.
+    Starts from the literal that is farthest from the mean and the one that is farthest from that; from the mean of
+    those that are equally far.
     """
     points = torch.stack(literals.chunk(2), dim=1)
     first = _farthest(points, _means(points, torch.ones_like(points[..., :1]), problems), problems)
@@ -87,10 +116,15 @@ def two_means(literals: Literals, problems: SatProblems) -> Centres:
 
 
 def in_second_cluster(literals: Literals, centres: Centres, problems: SatProblems) -> Bool[Tensor, " literal"]:
-    """Whether each literal is nearer to its problem's second centre than to the first."""
+    """Whether each literal is nearer to its problem's second centre than to the first; not if it is a tie."""
     owner = problems.variable_problem.repeat(2)
     middle, towards = centres.mean(1)[owner], (centres[:, 1] - centres[:, 0])[owner]
-    return ((literals - middle) * towards).sum(1) > 0
+    return ((literals - middle) * towards).sum(1) > _tie(centres)[owner]
+
+
+def _tie(centres: Centres) -> Float[Tensor, " problem"]:
+    """What counts as 0 in a product of an embedding with the difference of the centres."""
+    return TIE * centres.norm(dim=2).amax(1) * (centres[:, 1] - centres[:, 0]).norm(dim=1)
 
 
 def _means(points: Pairs, weights: Tensor, problems: SatProblems) -> Float[Tensor, "problem dimension"]:
@@ -102,11 +136,12 @@ def _means(points: Pairs, weights: Tensor, problems: SatProblems) -> Float[Tenso
 
 
 def _farthest(points: Pairs, centre: Float[Tensor, "problem dimension"], problems: SatProblems) -> Tensor:
-    """The point of each problem that is farthest from a centre."""
-    variables = torch.bincount(problems.variable_problem, minlength=len(problems.satisfiable))
-    distance = (points - centre[problems.variable_problem][:, None]).square().sum(2)
+    """The point of each problem that is farthest from a centre; the mean of those that tie."""
+    owner = problems.variable_problem
+    variables = torch.bincount(owner, minlength=len(problems.satisfiable))
+    distance = (points - centre[owner][:, None]).norm(dim=2)
     largest = torch.segment_reduce(distance.amax(1), "max", lengths=variables)
-    is_farthest = distance == largest[problems.variable_problem][:, None]
+    is_farthest = distance >= (largest - TIE * centre.norm(dim=1))[owner][:, None]
     return _means(points, is_farthest[..., None].to(points.dtype), problems)
 
 

@@ -19,7 +19,7 @@ from paperzoo.errors import UserError
 from paperzoo.files import write_text
 from paperzoo.logic.cnf import split, union
 from paperzoo.logic.dimacs import solution_text
-from paperzoo.module import Direction, OptimizerFactory, PaperModule, SchedulerFactory, scheduled
+from paperzoo.module import Direction, Measures, OptimizerFactory, PaperModule, SchedulerFactory, scheduled
 from paperzoo.papers.neurosat import figures
 from paperzoo.papers.neurosat.decoding import (
     UNSOLVED,
@@ -28,6 +28,7 @@ from paperzoo.papers.neurosat.decoding import (
     in_second_cluster,
     two_means,
     verified_assignments,
+    with_filler,
 )
 from paperzoo.papers.neurosat.network import NeuroSAT
 
@@ -66,6 +67,7 @@ class NeuroSATModule(PaperModule):
     accepts: ClassVar[tuple[type, ...]] = (SatProblems,)
     objective: ClassVar[str] = "val/accuracy"
     objective_direction: ClassVar[Direction] = "max"
+    measures: ClassVar[Measures] = {"accuracy*": "max", "solved*": "max", "core_recovered": "max", "loss": "min"}
 
     def __init__(
         self,
@@ -97,8 +99,12 @@ class NeuroSATModule(PaperModule):
     def training_step(self, problems: SatProblems, batch_idx: int) -> Tensor:
         logits = self.network(problems, self.rounds)
         loss = F.binary_cross_entropy_with_logits(logits, problems.satisfiable.to(logits.dtype))
-        accuracy = ((logits > 0) == (problems.satisfiable == 1)).float().mean()
-        self.log_dict({"train/loss": loss.detach(), "train/accuracy": accuracy}, on_step=True, on_epoch=False)
+        self.log_step(
+            lambda: {
+                "train/loss": loss.detach(),
+                "train/accuracy": ((logits > 0) == (problems.satisfiable == 1)).float().mean(),
+            }
+        )
         return loss + self.l2_weight / 2 * sum(p.square().sum() for p in self.parameters())
 
     def configure_optimizers(self) -> Any:
@@ -178,18 +184,20 @@ class NeuroSATModule(PaperModule):
         self.solutions = []
 
     def predict_step(self, problems: SatProblems, batch_idx: int) -> dict[str, Tensor | list[str]]:
-        logits = torch.zeros(len(problems.satisfiable), device=self.device)
-        for number, attempt in enumerate(attempts(self.network, problems), start=1):
+        """Answers that do not depend on what else is in the batch: to the last bit on a CPU."""
+        filled, own = with_filler(problems), len(problems.satisfiable)
+        logits = torch.zeros(own + 1, device=self.device)
+        for number, attempt in enumerate(attempts(self.network, filled), start=1):
             solved_before = (attempt.solved_round != UNSOLVED) & (attempt.solved_round < number)
             logits = torch.where(solved_before, logits, attempt.logits)
-            if number == self.test_rounds[-1] or bool((attempt.solved_round != UNSOLVED).all()):
+            solved = attempt.solved_round[:own] != UNSOLVED
+            if number == self.test_rounds[-1] or bool(solved.all()):
                 break
-        self.solutions += verified_assignments(problems, attempt)
-        solved = attempt.solved_round != UNSOLVED
+        self.solutions += verified_assignments(filled, attempt)[:own]
         return {
             "answer": ["satisfiable" if found else "unknown" for found in solved.tolist()],
-            "rounds": torch.where(solved, attempt.solved_round, number),
-            "confidence": logits.sigmoid(),
+            "rounds": torch.where(solved, attempt.solved_round[:own], number),
+            "confidence": logits[:own].double().sigmoid().float(),
         }
 
     def write_predictions(self, names: Sequence[str], batch: SatProblems, folder: Path) -> list[Path]:
@@ -254,4 +262,4 @@ class NeuroSATModule(PaperModule):
         """What the paper says is solved within `rounds`; NaN where it says nothing."""
         name = "test/solved" if group == "all" else f"test/solved_{group}"
         at_usual = self.published.get(name, math.nan) if rounds == self.rounds else math.nan
-        return self.published.get(f"{name}_rounds{rounds}", at_usual)
+        return float(self.published.get(f"{name}_rounds{rounds}", at_usual))

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from paperzoo.batches import Sudokus
 from paperzoo.logic.sudoku import format_puzzle, is_solved, neighbours
-from paperzoo.module import Direction, OptimizerFactory, PaperModule, SchedulerFactory, scheduled
+from paperzoo.module import Direction, Measures, OptimizerFactory, PaperModule, SchedulerFactory, scheduled
 from paperzoo.papers.recurrent_relation_network import figures
 from paperzoo.papers.recurrent_relation_network.network import SudokuNetwork
 from paperzoo.tasks.questions import Logits, QuestionModule, Questions
@@ -87,6 +87,7 @@ class SudokuModule(PaperModule):
     accepts: ClassVar[tuple[type, ...]] = (Sudokus,)
     objective: ClassVar[str] = "val/accuracy"
     objective_direction: ClassVar[Direction] = "max"
+    measures: ClassVar[Measures] = {"accuracy": "max", "solved": "max", "solved_givens*": "max", "loss": "min"}
 
     def __init__(
         self,
@@ -116,8 +117,12 @@ class SudokuModule(PaperModule):
     def training_step(self, puzzles: Sudokus, batch_idx: int) -> Tensor:
         logits = self.network(puzzles.givens, self.steps)
         loss = F.cross_entropy(logits.flatten(0, 2), puzzles.solution.repeat(self.steps, 1).flatten())
-        accuracy = (logits[-1].argmax(2) == puzzles.solution).float().mean()
-        self.log_dict({"train/loss": loss.detach(), "train/accuracy": accuracy}, on_step=True, on_epoch=False)
+        self.log_step(
+            lambda: {
+                "train/loss": loss.detach(),
+                "train/accuracy": (logits[-1].argmax(2) == puzzles.solution).float().mean(),
+            }
+        )
         weights = [layer.weight for layer in self.network.modules() if isinstance(layer, nn.Linear)]
         return loss + self.l2_weight / 2 * sum(weight.square().sum() for weight in weights)
 

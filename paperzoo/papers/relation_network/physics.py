@@ -9,7 +9,7 @@ from jaxtyping import Bool
 from torch import Tensor, nn
 
 from paperzoo.batches import PhysicalSystems
-from paperzoo.module import Direction, OptimizerFactory, PaperModule
+from paperzoo.module import Direction, Measures, OptimizerFactory, PaperModule
 from paperzoo.papers.relation_network.figures import connections_figure
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ class PhysicsModule(PaperModule):
     accepts: ClassVar[tuple[type, ...]] = (PhysicalSystems,)
     objective: ClassVar[str] = "val/accuracy"
     objective_direction: ClassVar[Direction] = "max"
+    measures: ClassVar[Measures] = {"accuracy": "max", "accuracy_pairs": "max", "loss": "min"}
 
     def __init__(
         self, network: nn.Module, target: Literal["connections", "systems"], balls: int, optimizer: OptimizerFactory
@@ -70,8 +71,7 @@ class PhysicsModule(PaperModule):
     def training_step(self, batch: PhysicalSystems, batch_idx: int) -> Tensor:
         logits = self.logits(batch)
         loss = self.loss(logits, batch)
-        accuracy = self.right(logits, batch).float().mean()
-        self.log_dict({"train/loss": loss.detach(), "train/accuracy": accuracy}, on_step=True, on_epoch=False)
+        self.log_step(lambda: {"train/loss": loss.detach(), "train/accuracy": self.right(logits, batch).float().mean()})
         return loss
 
     def configure_optimizers(self) -> torch.optim.Optimizer:

@@ -1,6 +1,7 @@
 """What an adversary is: it tells the domain of an item from what the classifier makes of it, and pushes back."""
 
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -14,6 +15,7 @@ Features = Float[Tensor, "batch feature"]
 Logits = Float[Tensor, "batch class"]
 DomainLogits = Float[Tensor, "batch *discriminator"]
 Weight = Float[Tensor, " batch"]
+InitialWeights = Literal["torch", "xavier"]
 
 
 class Adversary(nn.Module):
@@ -43,10 +45,13 @@ def domain_loss(
 ) -> Float[Tensor, ""]:
     """Binary cross-entropy: the mean over source items plus the mean over target items (Ganin et al. 2016, eq. 10).
 
+    What the weights of a domain are divided by, their sum, carries no gradient, as in the released code of Long et al.
+    2018: else a gradient through the weights would have next to nothing left.
+
     Args:
         domain_logits: log odds of "target"; the losses of several discriminators are added.
         domain: `SOURCE` or `TARGET`.
-        weight: how much each item counts in the mean of its domain; None: all alike.
+        weight: how much each item counts in the mean of its domain; gradients flow through it. None: all alike.
     """
     is_target = (domain == TARGET).to(domain_logits.dtype)
     target = is_target.view(-1, *[1] * (domain_logits.dim() - 1)).expand_as(domain_logits)
@@ -54,22 +59,35 @@ def domain_loss(
     weight = torch.ones_like(losses) if weight is None else weight
     return sum(
         (
-            (weight * losses * member).sum() / (weight * member).sum().clamp(min=1e-12)
+            (weight * losses * member).sum() / (weight * member).sum().detach().clamp(min=1e-12)
             for member in (1 - is_target, is_target)
         ),
         start=losses.new_zeros(()),
     )
 
 
-def discriminator(inputs: int, hidden: Sequence[int], dropout: float | int) -> nn.Sequential:
+def discriminator(
+    inputs: int, hidden: Sequence[int], dropout: float | int, start: InitialWeights = "torch"
+) -> nn.Sequential:
     """The domain classifier Gd: hidden layers of ReLUs, each with dropout, and one logistic unit.
 
     Without a hidden layer it is a logistic regression, which starts at zero (released code of section 4.1).
+
+    Args:
+        inputs: features that it sees.
+        hidden: widths of the hidden layers.
+        dropout: rate of the dropout after each of them.
+        start: initial weights: torch's own, or normal with the variance of Glorot and Bengio and biases of 0.
     """
     network = perceptron((inputs, *hidden, 1), dropout=dropout or None, dropout_after="each")
     if not hidden:
         for parameter in network.parameters():
             nn.init.zeros_(parameter)
+    elif start == "xavier":
+        for layer in network.modules():
+            if isinstance(layer, nn.Linear):
+                nn.init.xavier_normal_(layer.weight)
+                nn.init.zeros_(layer.bias)
     return nn.Sequential(network, nn.Flatten(0))
 
 

@@ -1,5 +1,6 @@
 """Adversarial training of a classifier on a labelled source and an unlabelled target: what the papers share."""
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,12 +10,12 @@ import torch
 import torch.nn.functional as F
 from annotated_types import Ge, Gt
 from jaxtyping import Float, Int64
-from pydantic import PositiveInt
+from pydantic import NonNegativeInt, PositiveInt
 from torch import Tensor, nn
 
 from paperzoo.batches import HIDDEN, SOURCE, TARGET, DomainImages, DomainVectors, Images, LabelledImages
 from paperzoo.errors import UserError
-from paperzoo.module import Direction, PaperModule, Tested
+from paperzoo.module import Direction, Measures, PaperModule, Tested
 from paperzoo.nn.classifiers import Classifier
 from paperzoo.nn.gradient_reversal import reversal_ramp
 from paperzoo.reporting.metrics_csv import FILE_NAME, read_metrics
@@ -22,6 +23,7 @@ from paperzoo.runner.weights import load_model
 from paperzoo.tasks.adaptation import figures
 from paperzoo.tasks.adaptation.adversary import Adversary, domain_loss, share_right
 from paperzoo.tasks.adaptation.proxy_a_distance import proxy_a_distance
+from paperzoo.tasks.adaptation.views import TenCrops
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -47,6 +49,12 @@ class Schedule:
         lr_alpha: alpha in the learning rate's factor `(1 + alpha p)^-beta`.
         lr_beta: beta in it; 0 for a constant rate.
         steps: optimiser steps in which p goes from 0 to 1, and on beyond it; None: those of the whole training.
+        first_epoch: the epoch, counted from 0, with which the adversary begins to learn and to have influence, and p of
+            lambda begins; before it the classifier learns from the source alone.
+        lr_drop: the learning rate is multiplied by it at the start of every `lr_drop_epochs`th epoch, counted from 1
+            (released code of Long et al. 2018, digits).
+        lr_drop_epochs: see `lr_drop`; None: never.
+        anneals_adversary: whether the adversary's rate follows that of the rest; else it is constant.
     """
 
     domain_weight: NonNegative
@@ -55,14 +63,19 @@ class Schedule:
     lr_alpha: NonNegative
     lr_beta: NonNegative
     steps: PositiveInt | None
+    first_epoch: NonNegativeInt = 0
+    lr_drop: Annotated[float | int, Gt(0)] = 1
+    lr_drop_epochs: PositiveInt | None = None
+    anneals_adversary: bool = True
 
     def coefficient(self, progress: float | int) -> float:
         """lambda_p."""
         return self.reversal * (1.0 if self.ramp is None else reversal_ramp(progress, self.ramp))
 
-    def lr_factor(self, progress: float | int) -> float:
-        """mu_p / mu_0."""
-        return float((1 + self.lr_alpha * progress) ** -self.lr_beta)
+    def lr_factor(self, progress: float | int, epoch: int = 0) -> float:
+        """mu_p / mu_0, in an epoch counted from 0."""
+        drops = 0 if self.lr_drop_epochs is None else (epoch + 1) // self.lr_drop_epochs
+        return float((1 + self.lr_alpha * progress) ** -self.lr_beta * self.lr_drop**drops)
 
     def total_steps(self, trainer: Any) -> int:
         """Optimiser steps from p = 0 to p = 1 in the training of `trainer`.
@@ -78,9 +91,31 @@ class Schedule:
             )
         return max(1, int(steps))
 
-    def annealed(self, optimizer: torch.optim.Optimizer, total_steps: int) -> dict[str, Any]:
-        """The optimiser with its learning rate by progress, as Lightning wants them."""
-        annealing = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: self.lr_factor(step / total_steps))
+    def steps_per_epoch(self, trainer: Any) -> int:
+        """Optimiser steps of an epoch in the training of `trainer`, for what is counted in epochs; 1 if nothing is."""
+        if not self.first_epoch and self.lr_drop_epochs is None:
+            return 1
+        _ = trainer.estimated_stepping_batches  # makes the loaders, if need be
+        return max(1, math.ceil(trainer.num_training_batches / trainer.accumulate_grad_batches))
+
+    def annealed(
+        self, optimizer: torch.optim.Optimizer, total_steps: int, steps_per_epoch: int = 1, constant: int = 0
+    ) -> dict[str, Any]:
+        """The optimiser with its learning rate by progress, as Lightning wants them.
+
+        Args:
+            optimizer: the optimiser.
+            total_steps: see `total_steps`.
+            steps_per_epoch: see `steps_per_epoch`.
+            constant: so many of its last groups of parameters keep their rate.
+        """
+
+        def factor(step: int) -> float:
+            return self.lr_factor(step / total_steps, step // steps_per_epoch)
+
+        changing = len(optimizer.param_groups) - constant
+        factors = [*[factor] * changing, *[lambda step: 1.0] * constant]
+        annealing = torch.optim.lr_scheduler.LambdaLR(optimizer, factors)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": annealing, "interval": "step"}}
 
 
@@ -108,7 +143,7 @@ class Gathered:
 class AdaptationModule(PaperModule):
     """Cross-entropy of the source's labels, against an adversary that tells the domains apart.
 
-    Both domains go through the network in one forward pass. Metrics of one domain end in `_source` or `_target`;
+    Metrics of one domain end in `_source` or `_target`;
     `domain_accuracy` is the mean of the adversary's accuracies on the two. No target label has any part in training;
     `weights` are the last ones, because no validation metric on the source tells how well the target is served.
 
@@ -121,12 +156,22 @@ class AdaptationModule(PaperModule):
         optimizer: makes the optimiser from groups of parameters; its rate is that of layers without pretrained weights.
         pretrained_lr_factor: what the rate is multiplied by for layers with pretrained weights.
         before: a run of the same network without adaptation, whose features are shown beside; None for none.
+        separate_passes: each domain goes through the network by itself, so that each has its own statistics where
+            batches are normalised; else both in one pass.
+        test_views: what makes several pictures of one in test and prediction, whose probabilities are averaged; the
+            first of them is the one whose features count. None: each picture as it comes.
     """
 
     accepts: ClassVar[tuple[type, ...]] = (DomainImages, DomainVectors)
     predicts: ClassVar[tuple[type, ...]] = (Images, LabelledImages)
     objective: ClassVar[str] = "val/accuracy_source"
     objective_direction: ClassVar[Direction] = "max"
+    measures: ClassVar[Measures] = {
+        "accuracy_source": "max",
+        "accuracy_target": "max",
+        "label_loss_source": "min",
+        "domain_accuracy": None,
+    }
     tested: ClassVar[Tested] = "last"
     learned_names = ("classes",)
 
@@ -139,6 +184,8 @@ class AdaptationModule(PaperModule):
         optimizer: OptimizerFactory,
         pretrained_lr_factor: NonNegative,
         before: str | None,
+        separate_passes: bool = False,
+        test_views: TenCrops | None = None,
     ) -> None:
         super().__init__()
         self.network = network
@@ -148,7 +195,10 @@ class AdaptationModule(PaperModule):
         self.optimizer = optimizer
         self.pretrained_lr_factor = pretrained_lr_factor
         self.before = before
+        self.separate_passes = separate_passes
+        self.test_views = test_views
         self.total_steps = 0
+        self.adversary_start = 0
         self.gathered = Gathered()
 
     @classmethod
@@ -170,39 +220,50 @@ class AdaptationModule(PaperModule):
 
     @property
     def progress(self) -> float:
-        """p: optimiser steps taken, as a share of those that the schedule is for."""
-        return self.trainer.global_step / self.total_steps
+        """p of lambda: optimiser steps since the adversary began, as a share of those that the schedule is for."""
+        return max(0, self.trainer.global_step - self.adversary_start) / self.total_steps
+
+    @property
+    def adversary_waits(self) -> bool:
+        """Whether the adversary has not begun yet."""
+        return self.trainer.global_step < self.adversary_start
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        coefficient = self.schedule.coefficient(self.progress) if self.adapts else 0.0
+        coefficient = self.schedule.coefficient(self.progress) if self.adapts and not self.adversary_waits else 0.0
         features, logits = self._forward(batch)
         label_loss = F.cross_entropy(logits, batch.label, ignore_index=HIDDEN)
         domain_logits = self.adversary(features, logits, coefficient)
         weight = self.adversary.weight(logits, coefficient)
         adversarial = domain_loss(domain_logits, batch.domain, weight)
-        known = batch.label != HIDDEN
-        self.log_dict(
-            {
+        self.log_step(
+            lambda: {
                 "train/label_loss": label_loss.detach(),
                 "train/domain_loss": adversarial.detach(),
-                "train/accuracy": (logits.argmax(1) == batch.label)[known].float().mean(),
+                "train/accuracy": (logits.argmax(1) == batch.label)[batch.label != HIDDEN].float().mean(),
                 "train/domain_accuracy": share_right(domain_logits, batch.domain).mean(),
                 "train/reversal": coefficient,
-            },
-            on_step=True,
-            on_epoch=False,
+            }
         )
         return label_loss + self.schedule.domain_weight * adversarial
 
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        if self.adversary_waits:
+            for parameter in self.adversary.parameters():
+                parameter.grad = None
+
     def _forward(self, batch: Batch) -> tuple[Float[Tensor, "batch feature"], Float[Tensor, "batch class"]]:
         """Features and logits of both domains."""
-        if self.adapts or not _has_batch_norm(self.network):
+        watching = not self.adapts and _has_batch_norm(self.network)
+        if not watching and not self.separate_passes:
             return self._classified(batch[0])
         source = self._classified(batch[0][batch.domain == SOURCE])
-        with torch.no_grad():
-            self.network.eval()
+        if watching:
+            with torch.no_grad():
+                self.network.eval()
+                target = self._classified(batch[0][batch.domain == TARGET])
+                self.network.train()
+        else:
             target = self._classified(batch[0][batch.domain == TARGET])
-            self.network.train()
         features, logits = (torch.cat(pair) for pair in zip(source, target, strict=True))
         return features, logits
 
@@ -211,27 +272,35 @@ class AdaptationModule(PaperModule):
         return features, self.network.head(features)
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        super().on_train_batch_end(outputs, batch, batch_idx)
         self.network.after_step()
 
     def configure_optimizers(self) -> Any:
         self.total_steps = self.schedule.total_steps(self.trainer)
+        steps_per_epoch = self.schedule.steps_per_epoch(self.trainer)
+        self.adversary_start = self.schedule.first_epoch * steps_per_epoch
         pretrained = list(self.network.pretrained.parameters()) if self.network.pretrained else []
-        slow = set(map(id, pretrained))
-        groups = [{"params": [p for p in self.parameters() if id(p) not in slow]}]
-        optimizer = self.optimizer([*groups, {"params": pretrained}] if pretrained else groups)
-        for group in optimizer.param_groups[1:]:
-            group["lr"] *= self.pretrained_lr_factor
-        return self.schedule.annealed(optimizer, self.total_steps)
+        constant = [] if self.schedule.anneals_adversary else list(self.adversary.parameters())
+        apart = set(map(id, [*pretrained, *constant]))
+        new = [p for p in self.parameters() if id(p) not in apart]
+        optimizer = self.optimizer([{"params": group} for group in (new, pretrained, constant) if group])
+        if pretrained:
+            optimizer.param_groups[1]["lr"] *= self.pretrained_lr_factor
+        return self.schedule.annealed(optimizer, self.total_steps, steps_per_epoch, constant=bool(constant))
 
     def begin_evaluation(self) -> None:
         super().begin_evaluation()
         self.gathered = Gathered()
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        self._evaluate(batch)
+        self._evaluate(batch, [batch[0]])
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
-        self._evaluate(batch)
+        self._evaluate(batch, self._views(batch[0]))
+
+    def _views(self, x: Tensor) -> list[Tensor]:
+        """What stands for the items in test and prediction: of each of them one view, or several."""
+        return [x] if self.test_views is None else self.test_views(x)
 
     def on_test_epoch_end(self) -> None:
         if self.gathered:
@@ -239,10 +308,12 @@ class AdaptationModule(PaperModule):
             self.tally.add("proxy_a_distance", torch.tensor([proxy_a_distance(source, target)]))
         super().on_test_epoch_end()
 
-    def _evaluate(self, batch: Batch) -> None:
-        features, logits = self._classified(batch[0])
-        right = (logits.argmax(1) == batch.label).float()
+    def _evaluate(self, batch: Batch, views: list[Tensor]) -> None:
+        features, logits = self._classified(views[0])
         told = share_right(self.adversary(features, logits, 0.0), batch.domain)
+        if len(views) > 1:
+            logits = _mean_logits([logits, *(self._classified(view)[1] for view in views[1:])])
+        right = (logits.argmax(1) == batch.label).float()
         losses = F.cross_entropy(logits, batch.label, ignore_index=HIDDEN, reduction="none")
         for domain, name in DOMAINS.items():
             member = (batch.domain == domain) & (batch.label != HIDDEN)
@@ -252,7 +323,7 @@ class AdaptationModule(PaperModule):
                 self.tally.add("label_loss_source", losses[member])
             for label in batch.label[member].unique().tolist() if domain == TARGET else ():
                 self.tally.add(f"class_{label}", right[member & (batch.label == label)])
-        inputs = {"input": batch[0], "label": batch.label, "predicted": logits.argmax(1)}
+        inputs = {"input": views[0], "label": batch.label, "predicted": logits.argmax(1)}
         for name, values in inputs.items():
             self.gathered.add(name, values, batch.domain, SHOWN_ITEMS)
         self.gathered.add("features", features.float(), batch.domain, MEASURED_FEATURES)
@@ -266,10 +337,13 @@ class AdaptationModule(PaperModule):
         return own | {name: value for name, value in derived.items() if value is not None}
 
     def classify(self, batch: Any) -> Int64[Tensor, " batch"]:
-        return self.network(batch[0]).argmax(1)
+        return self._answers(batch[0]).argmax(1)
+
+    def _answers(self, x: Tensor) -> Float[Tensor, "batch class"]:
+        return _mean_logits([self.network(view) for view in self._views(x)])
 
     def predict_step(self, batch: Any, batch_idx: int) -> dict[str, Tensor | list[str]]:
-        probabilities = self.network(batch[0]).softmax(1)
+        probabilities = self._answers(batch[0]).softmax(1)
         names = self._names(probabilities.shape[1])
         return {
             "class": [names[label] for label in probabilities.argmax(1).tolist()],
@@ -323,6 +397,13 @@ class AdaptationModule(PaperModule):
 def _mean_of(means: Mapping[str, float], prefix: str) -> float | None:
     values = [value for name, value in means.items() if name.startswith(prefix)]
     return sum(values) / len(values) if values else None
+
+
+def _mean_logits(views: list[Float[Tensor, "batch class"]]) -> Float[Tensor, "batch class"]:
+    """Logits of the mean of the probabilities."""
+    return (
+        views[0] if len(views) == 1 else torch.stack([view.softmax(1) for view in views]).mean(0).clamp(min=1e-30).log()
+    )
 
 
 def _shapes(network: nn.Module) -> dict[str, torch.Size]:

@@ -67,7 +67,7 @@ class ReverseValidation(Judge):
         trainer = build_trainer(
             _undisturbed(job.settings),
             MetricsCsv(folder),
-            *objective(job, module),
+            *objective(job.settings, type(module)),
             keeps_best=tested(job, module) == "best",
         )
         trainer.fit(student, datamodule=way_back)

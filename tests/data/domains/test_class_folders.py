@@ -1,5 +1,6 @@
 """Office-31, Office-Home, ImageCLEF-DA, VisDA-2017 and the user's own folders, from small ones in their layouts."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,13 +9,14 @@ import numpy as np
 import pytest
 import torch
 
-from paperzoo.batches import SOURCE, TARGET
+from paperzoo.batches import HIDDEN, SOURCE, TARGET
 from paperzoo.config import instantiate
 from paperzoo.data.domains import class_folders
-from paperzoo.data.domains.class_folders import PUBLISHED, FolderDomain, Part, squeeze
+from paperzoo.data.domains.class_folders import PUBLISHED, FolderDomain, FolderTarget, Part, squeeze
 from paperzoo.data.domains.image_domains import ImageDomains
 from paperzoo.errors import UserError
 from paperzoo.runner.check import target_problems
+from tests.conftest import RunJob
 from tests.data.official_files import encoded, random_images
 from tests.data.test_configs import composed
 
@@ -124,6 +126,19 @@ def write_list(folder: Path, listing: str, line: str, count: int = 6) -> np.ndar
     return pictures
 
 
+@pytest.mark.parametrize(
+    ("line_end", "encoding"), [("\r\n", "utf-8-sig"), ("\r", "utf-8"), ("\n", "utf-16"), ("\r\n", "utf-16")]
+)
+def test_lists_are_read_whatever_wrote_them(
+    monkeypatch: pytest.MonkeyPatch, small: None, tmp_path: Path, line_end: str, encoding: str
+) -> None:
+    write_list(tmp_path / "image_clef/raw", "bList.txt", "b\\{k:03}.bird\\{k}.png {label}")
+    listing = tmp_path / "image_clef/raw/bList.txt"
+    listing.write_bytes((listing.read_text() + "\x1a").replace("\n", line_end).encode(encoding))
+    expect(monkeypatch, "image_clef", b=6)
+    assert pair(tmp_path, *chosen("image_clef", "b", "b")).domains[SOURCE].train.labels.tolist() == [11, 10, 9, 8, 7, 6]
+
+
 @pytest.mark.parametrize("listing", ["list/bList.txt", "bList.txt"])
 @pytest.mark.parametrize(
     "line", ["b/{k:03}.bird/{k}.png {label}", "/data/clef/b/{k:03}.bird/{k}.png {label}", "{k:03}.bird/{k}.png {label}"]
@@ -181,13 +196,17 @@ def test_a_target_may_lack_the_last_classes(monkeypatch: pytest.MonkeyPatch, sma
     assert len(data.names.classes) == 31
 
 
-def test_an_unreadable_picture_is_named(monkeypatch: pytest.MonkeyPatch, small: None, tmp_path: Path) -> None:
+def test_all_unreadable_pictures_of_a_published_set_are_named(
+    monkeypatch: pytest.MonkeyPatch, small: None, tmp_path: Path
+) -> None:
     folder = tmp_path / "visda/raw/train"
     write_classes(folder, PUBLISHED["visda"].classes, 1)
-    (folder / "plant/frame_0000.png").write_bytes(b"no picture")
+    for name in ("car", "plant"):
+        (folder / f"{name}/frame_0000.png").write_bytes(b"no picture")
     expect(monkeypatch, "visda", train=12)
-    with pytest.raises(UserError, match=r"plant/frame_0000\.png: not a readable picture"):
+    with pytest.raises(UserError, match=r"plant/frame_0000\.png: not a readable picture") as caught:
         pair(tmp_path, *chosen("visda", "train", "train"))
+    assert len(caught.value.problems) == 2
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
@@ -258,11 +277,33 @@ def test_a_changed_folder_is_prepared_anew(small: None, tmp_path: Path, own: lis
     assert pair(*wanted).domains[SOURCE].train.labels.tolist() == [0, 0, 1, 1, 1]
 
 
+def test_broken_pictures_of_both_domains_are_left_out_and_named_in_every_run(
+    small: None, tmp_path: Path, own: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    broken = [tmp_path / "photos/cat/frame_0001.png", tmp_path / "photos/dog/x.jpg", tmp_path / "sketches/cat/y.png"]
+    for path in broken:
+        path.write_bytes(b"no picture")
+    for _ in range(2):  # prepared, then found prepared
+        data = pair(tmp_path / "data", *own, "data.source.facts.num_classes=2")
+        assert [problem.split(":")[0] for problem in data.unreadable] == [str(path) for path in broken]
+        assert data.domains[SOURCE].train.labels.tolist() == [0, 1, 1]
+        assert len(data.domains[TARGET].train) == 6
+        assert "cat/y.png" not in data.item_names()
+        assert data.item_names()[3:] == [f"dog/frame_{i:04}.png" for i in range(3)]
+
+
+def test_a_class_of_the_source_none_of_whose_pictures_can_be_read_is_an_error(
+    small: None, tmp_path: Path, own: list[str]
+) -> None:
+    for path in (tmp_path / "photos/dog").iterdir():
+        path.write_bytes(b"no picture")
+    with pytest.raises(UserError, match=r"photos/dog: none of its pictures can be read"):
+        pair(tmp_path / "data", *own, "data.source.facts.num_classes=2")
+
+
 def test_a_wrong_number_of_classes_is_answered_with_the_right_one(tmp_path: Path, own: list[str]) -> None:
     found = problems(tmp_path, *own, "data.source.facts.num_classes=3")
-    assert found == [
-        f"data.{side}.facts.num_classes=3: it is 2 in these data; set that" for side in ("source", "target")
-    ]
+    assert found == ["data.source.facts.num_classes=3: it is 2 in these data; set that"]
 
 
 def test_a_folder_without_classes_or_pictures_is_a_problem(tmp_path: Path) -> None:
@@ -281,5 +322,109 @@ def test_a_folder_without_classes_or_pictures_is_a_problem(tmp_path: Path) -> No
 def test_classes_that_only_one_folder_has_are_named(tmp_path: Path, own: list[str]) -> None:
     (tmp_path / "sketches/dog").rename(tmp_path / "sketches/horse")
     assert problems(tmp_path, *own, "data.source.facts.num_classes=2") == [
-        "data: source and target differ in their classes: only in the source dog; only in the target horse"
+        "data: source and target differ in their classes: only in the source dog; only in the target horse; "
+        "rename or move them, or set data.target.labelled=false to train without labels"
+    ]
+
+
+def test_classes_that_differ_only_in_case_are_told(tmp_path: Path, own: list[str]) -> None:
+    (tmp_path / "sketches/dog").rename(tmp_path / "sketches/Dog")
+    assert problems(tmp_path, *own, "data.source.facts.num_classes=2") == [
+        "data.target: classes that differ only in capital and small letters: Dog is dog in the source; rename them"
+    ]
+    write_classes(tmp_path / "both", ("cat", "Cat"))
+    assert list(FolderDomain.check(path=str(tmp_path / "both"), fit="pad")) == [
+        f"path={tmp_path}/both: classes that differ only in capital and small letters: Cat, cat; join them"
+    ]
+    (tmp_path / "sketches/cat").rename(tmp_path / "sketches/CAT")
+    (found,) = problems(tmp_path, *own, "data.source.facts.num_classes=2")
+    assert "CAT is cat in the source, Dog is dog in the source" in found
+
+
+def test_a_target_may_lack_classes_of_the_source(small: None, tmp_path: Path) -> None:
+    write_classes(tmp_path / "photos", ("cat", "dog", "emu"))
+    write_classes(tmp_path / "sketches", ("cat", "emu"), 3)
+    paths = [f"data.source.path={tmp_path / 'photos'}", f"data.target.path={tmp_path / 'sketches'}"]
+    data = pair(
+        tmp_path / "data", "data/source=folder", "data/target=folder", *paths, "data.source.facts.num_classes=3"
+    )
+    assert data.domains[TARGET].test.labels.tolist() == [0] * 3 + [2] * 3
+    assert data.names.classes == ("cat", "dog", "emu")
+
+
+TREES = {
+    "flat": ("3.png", "1.png", "2.png"),
+    "by day": ("2024/may/1.png", "2024/june/2.png", "2025/3.png"),
+    "deep and flat": ("a/b/c/1.png", "x.png"),
+}
+
+
+@pytest.mark.parametrize("files", TREES.values(), ids=TREES.keys())
+def test_any_folder_of_pictures_is_a_target_without_labels(small: None, tmp_path: Path, files: tuple[str, ...]) -> None:
+    write_classes(tmp_path / "photos", ("cat", "dog"))
+    pictures = {name: write_picture(tmp_path / "new" / name, seed=k) for k, name in enumerate(files)}
+    paths = [f"data.source.path={tmp_path / 'photos'}", f"data.target.path={tmp_path / 'new'}"]
+    own = ["data/source=folder", "data/target=folder", *paths, "data.source.facts.num_classes=2"]
+    data = pair(tmp_path / "data", *own)
+    assert data.item_names() == sorted(files)
+    target = data.domains[TARGET].test
+    assert target.labels.tolist() == [HIDDEN] * len(files)
+    np.testing.assert_array_equal(target.values[torch.arange(len(files))], [pictures[name] for name in sorted(files)])
+    (found,) = problems(tmp_path / "data", *own, "data.labels_per_class=1")
+    assert found == "data.labels_per_class=1: the target has no labels"
+
+
+def test_pictures_beside_the_classes_of_a_target_have_no_label(small: None, tmp_path: Path, own: list[str]) -> None:
+    write_picture(tmp_path / "sketches/z.png")
+    data = pair(tmp_path / "data", *own, "data.source.facts.num_classes=2")
+    assert data.domains[TARGET].test.labels.tolist() == [0, 0, 0, 1, 1, 1, HIDDEN]
+
+
+def test_labels_of_a_target_can_be_left_out(small: None, tmp_path: Path, own: list[str]) -> None:
+    data = pair(tmp_path / "data", *own, "data.source.facts.num_classes=2", "data.target.labelled=false")
+    assert set(data.domains[TARGET].test.labels.tolist()) == {HIDDEN}
+
+
+@pytest.mark.slow
+def test_a_target_without_labels_is_trained_on_tested_and_answered(
+    run_job: RunJob, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_classes(tmp_path / "photos", ("cat", "dog"), 8)
+    for k in range(6):
+        write_picture(tmp_path / "new" / f"{k}.png", seed=50 + k)
+    own = (
+        *("model=dann", "data=domains", "data/source=folder", "data/target=folder", "trainer=smoke"),
+        *(f"data.source.path={tmp_path / 'photos'}", f"data.target.path={tmp_path / 'new'}"),
+        *("data.source.facts.num_classes=2", f"data_root={tmp_path / 'root'}"),
+    )
+    folder = run_job(*own)
+    metrics = json.loads((folder / "summary.json").read_text())["metrics"]
+    assert {"test/accuracy_source", "test/domain_accuracy", "test/proxy_a_distance"} <= metrics.keys()
+    assert not [name for name in metrics if "accuracy_target" in name]
+    assert (folder / "figures/domains.png").is_file()
+    answered = run_job("mode=predict", f"checkpoint={folder}", f"data_root={tmp_path / 'root'}")
+    first, *rows = (answered / "predictions.csv").read_text().splitlines()
+    assert first.split(",")[1:] == ["class", "probability_cat", "probability_dog"]
+    assert [row.split(",")[0] for row in rows] == [f"{k}.png" for k in range(6)]
+    assert all(row.split(",")[1] in ("cat", "dog") for row in rows)
+
+
+def test_a_source_must_have_labels(tmp_path: Path) -> None:
+    write_picture(tmp_path / "photos/1.png")
+    write_picture(tmp_path / "new/1.png")
+    paths = [f"data.source.path={tmp_path / 'photos'}", f"data.target.path={tmp_path / 'new'}"]
+    found = problems(tmp_path, "data/source=folder", "data/target=folder", *paths, "data.source.facts.num_classes=2")
+    assert found[0].startswith(
+        f"data.source.path={tmp_path}/photos: has no sub-folders; put the pictures of each class"
+    )
+
+
+def test_a_target_without_a_picture_is_a_problem(tmp_path: Path) -> None:
+    (tmp_path / "new").mkdir()
+    own = {"labelled": True, "fit": "resize"}
+    assert list(FolderTarget.check(path=str(tmp_path / "new"), **own)) == [
+        f"path={tmp_path}/new: no pictures (.png, .jpg, .webp, ...) in it or below"
+    ]
+    assert list(FolderTarget.check(path=str(tmp_path / "gone"), **own)) == [
+        f"path={tmp_path}/gone: there is no such folder"
     ]

@@ -1,5 +1,6 @@
 """The user's own pictures."""
 
+import logging
 import os
 from pathlib import Path
 from typing import Any
@@ -89,17 +90,72 @@ def test_a_changed_folder_is_prepared_anew(pictures: Path, make: Make) -> None:
     assert len(after.item_names()) == 8
 
 
-def test_a_corrupt_picture_is_named(pictures: Path, make: Make) -> None:
+@pytest.fixture
+def broken(pictures: Path) -> Path:
+    """Pictures, one of them cut short, one that is none, and a link to nothing."""
     path = pictures / "sub/03.png"
     os.truncate(path, path.stat().st_size // 2)
-    with pytest.raises(UserError, match=r"sub/03\.png: not a readable picture"):
-        ready(make, pictures)
+    (pictures / "03.png").write_text("hello")
+    (pictures / "z.png").symlink_to(pictures / "gone.png")
+    return pictures
 
 
-def test_something_that_is_no_picture_is_named(pictures: Path, make: Make) -> None:
-    (pictures / "z.png").write_text("hello")
-    with pytest.raises(UserError, match=r"z\.png: not a readable picture"):
-        ready(make, pictures)
+LEFT = ["00.jpg", "02.jpg", "04.jpg", "06.jpg", "08.jpg", "sub/01.png", "sub/05.png", "sub/07.png"]
+
+
+def test_broken_pictures_are_left_out_and_all_of_them_are_named_in_every_run(broken: Path, make: Make) -> None:
+    for _ in range(2):  # prepared, then found prepared
+        data = ready(make, broken)
+        images = torch.cat([batch.image for batch in data.predict_dataloader()])
+        assert (len(images), data.item_names()) == (8, LEFT)
+        assert [problem.partition(" (")[0].removeprefix(f"{broken}/") for problem in data.unreadable] == [
+            "03.png: not a readable picture",
+            "sub/03.png: not a readable picture",
+            f"z.png: a link to {broken}/gone.png, which is not there; mend or delete the link",
+        ]
+
+
+def test_training_goes_on_without_broken_pictures_and_names_them(
+    broken: Path, make: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    data = make(ImageFolder, path=str(broken), validation_images=2, **SHAPE)
+    data.prepare_data()
+    with caplog.at_level(logging.WARNING):
+        data.setup("fit")
+        data.setup("fit")
+    parts: Any = data.parts
+    assert {name: len(items) for name, items in parts.items()} == {"train": 6, "val": 2, "test": 2, "predict": 8}
+    assert len(caplog.messages) == 3
+    assert all(message.endswith("; left out") for message in caplog.messages)
+
+
+def test_a_mended_picture_is_used(broken: Path, make: Make) -> None:
+    assert len(ready(make, broken).item_names()) == 8
+    (broken / "03.png").write_bytes(encoded(random_images(1, 3, 16, 24)[0]))
+    assert ready(make, broken).item_names() == [LEFT[0], LEFT[1], "03.png", *LEFT[2:]]
+
+
+def test_if_no_picture_can_be_read_all_are_named(tmp_path: Path, make: Make) -> None:
+    for name in ("a.png", "b.heic"):
+        (tmp_path / name).write_text("hello")
+    with pytest.raises(UserError) as caught:
+        ready(make, tmp_path)
+    assert [problem.split(": ")[0] for problem in caught.value.problems] == [
+        str(tmp_path / name) for name in ("a.png", "b.heic")
+    ]
+
+
+def test_a_picture_with_odd_values_is_named_in_every_run(
+    tmp_path: Path, make: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    Image.fromarray(np.linspace(-1, 1, 16 * 24, dtype=np.float32).reshape(16, 24)).save(tmp_path / "a.tiff")
+    for run in (1, 2):
+        with caplog.at_level(logging.WARNING):
+            data = ready(make, tmp_path)
+        assert len(caplog.messages) == run
+        assert caplog.messages[-1].startswith(f"{tmp_path}/a.tiff: values from -1 to 1, which is none of the ranges")
+    assert data.unreadable == []
+    assert next(iter(data.predict_dataloader())).image.float().mean() == pytest.approx(127.5, abs=1)
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from PIL import Image
 
 from paperzoo.data.images import lsun
 from paperzoo.data.images.downsampled_imagenet import ImageNet32, ImageNet32Chrabaszcz
-from paperzoo.data.images.faces import CelebA, CelebAHQ
+from paperzoo.data.images.faces import CelebA, CelebAHQ, read_attributes
 from paperzoo.data.images.lsun import Lsun
 from paperzoo.data.images.module import ImageData
 from paperzoo.data.images.small_images import Cifar10, Cifar100, Digits, FashionMnist, Mnist, Svhn
@@ -129,9 +129,12 @@ def npz(**arrays: np.ndarray) -> bytes:
 
 
 def write_chrabaszcz(raw: Path, data: np.ndarray) -> None:
-    batches = {f"Imagenet32_train_npz/train_data_batch_{i}.npz": npz(data=data + i) for i in (1, 10, 2)}
+    labels = np.arange(1, len(data) + 1)
+    batches = {
+        f"Imagenet32_train_npz/train_data_batch_{i}.npz": npz(data=data + i, labels=labels + i) for i in (1, 10, 2)
+    }
     write_zip(raw / "Imagenet32_train_npz.zip", batches)
-    write_zip(raw / "Imagenet32_val_npz.zip", {"val_data.npz": npz(data=data)})
+    write_zip(raw / "Imagenet32_val_npz.zip", {"val_data.npz": npz(data=data, labels=labels)})
 
 
 def test_chrabaszcz_npz_batches_are_read_in_order(data_root: Path, make: Make, trust_files: TrustFiles) -> None:
@@ -140,7 +143,23 @@ def test_chrabaszcz_npz_batches_are_read_in_order(data_root: Path, make: Make, t
     write_chrabaszcz(raw, data)
     trust_files(ImageNet32Chrabaszcz, raw)
     train = np.concatenate([data + 1, data + 2, data + 10]).reshape(-1, 3, 32, 32)
-    assert_prepared(make(ImageNet32Chrabaszcz), {"train_images": train, "test_images": data.reshape(-1, 3, 32, 32)})
+    labels = np.arange(4)
+    expected = {"train_images": train, "train_labels": np.concatenate([labels + 1, labels + 2, labels + 10])}
+    expected |= {"test_images": data.reshape(-1, 3, 32, 32), "test_labels": labels}
+    assert_prepared(make(ImageNet32Chrabaszcz), expected)
+
+
+@pytest.mark.parametrize("labels", [[0, 1, 2, 3], [1, 2, 3], [1, 2, 3, 1001]])
+def test_labels_of_imagenet32_that_cannot_be_are_refused(
+    labels: list[int], data_root: Path, make: Make, trust_files: TrustFiles
+) -> None:
+    raw = data_root / "imagenet32_chrabaszcz/raw"
+    data = random_images(4, 3072)
+    write_chrabaszcz(raw, data)
+    write_zip(raw / "Imagenet32_val_npz.zip", {"val_data.npz": npz(data=data, labels=np.array(labels))})
+    trust_files(ImageNet32Chrabaszcz, raw)
+    with pytest.raises(UserError, match="its labels are no numbers from 1 to 1000, one an image"):
+        make(ImageNet32Chrabaszcz).prepare_data()
 
 
 def test_pickled_objects_in_npz_files_are_refused(data_root: Path, make: Make, trust_files: TrustFiles) -> None:
@@ -189,6 +208,17 @@ def test_celeba_faces_are_cut_out_and_come_with_their_attributes(
     assert batch.attributes.shape == (2, 40)
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("line_end", ["\n", "\r\n", "\r"])
+def test_a_list_of_attributes_is_read_whatever_wrote_it(tmp_path: Path, encoding: str, line_end: str) -> None:
+    path = tmp_path / "attributes.txt"
+    path.write_bytes("2\nBald Young\n1.jpg  1 -1\n2.jpg -1  1\n".replace("\n", line_end).encode(encoding))
+    assert {name: row.tolist() for name, row in read_attributes(path).items()} == {
+        "1.jpg": [True, False],
+        "2.jpg": [False, True],
+    }
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -206,6 +236,16 @@ def test_a_damaged_list_of_attributes_is_named(
     trust_files(CelebA, raw)
     with pytest.raises(UserError, match=rf"list_attr_celeba\.txt: .*{message}"):
         make(CelebA).prepare_data()
+
+
+def test_all_broken_pictures_of_celeba_hq_are_named(data_root: Path, make: Make) -> None:
+    raw = data_root / "celeba_hq/raw"
+    raw.mkdir(parents=True)
+    for i in range(20):
+        (raw / f"{i}.png").write_bytes(b"nothing" if i in (3, 7) else encoded(np.zeros((3, 4, 4), dtype=np.uint8)))
+    with pytest.raises(UserError) as caught:
+        make(CelebAHQ).prepare_data()
+    assert [problem.split(":")[0] for problem in caught.value.problems] == [str(raw / f"{i}.png") for i in (3, 7)]
 
 
 def test_celeba_hq_is_a_folder_split_9_to_1_in_the_order_of_its_numbers(data_root: Path, make: Make) -> None:
@@ -262,6 +302,20 @@ def test_lsun_is_scaled_to_96_and_cropped_to_64(
     training = data.augment(next(iter(data.train_dataloader())))
     assert training.image.shape == (4, 3, 64, 64)
     assert len(training.image[:, 0, 0, 0].unique()) > 1
+
+
+def test_lsun_at_128_comes_from_the_same_files(
+    tmp_path: Path, data_root: Path, make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    raw = data_root / "lsun_tower/raw"
+    column = np.broadcast_to(np.arange(256) // 8 * 8, (3, 256, 256)).astype(np.uint8)
+    write_lsun(raw, tmp_path, {"train": [column] * 4, "val": [column]})
+    monkeypatch.setitem(lsun.FILE_SETS, "tower_128", trusted(lsun.FILE_SETS["tower_128"], raw))
+    data = make(Lsun, category="tower", side=128, image_shape=(3, 128, 128), augment=[])
+    arrays = prepared(data)
+    np.testing.assert_array_equal(arrays["train_images"][0], column[:, ::2, ::2])
+    data.setup()
+    assert next(iter(data.train_dataloader())).image.shape == (4, 3, 128, 128)
 
 
 def test_digits_are_scikit_learns(make: Make) -> None:

@@ -217,7 +217,8 @@ def test_training_batches_are_functions_of_seed_and_number_and_fit_the_limit(tmp
 
 def test_the_initial_batch_is_the_first_of_training(tmp_path: Path) -> None:
     module = data(tmp_path, "data.batch_nodes=2000")
-    first, trained = module.initial_batch(8), next(iter(module.train_dataloader()))
+    module.setup("fit")
+    first, trained = module.initial_batch(2000), next(iter(module.train_dataloader()))
     assert all(map(torch.equal, first, trained))
 
 

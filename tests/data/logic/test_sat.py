@@ -170,13 +170,16 @@ def test_a_fixed_set_too_small_for_all_devices_is_refused(loader: str, limit: st
         getattr(data, loader)()
 
 
+def test_the_initial_batch_is_what_training_starts_with() -> None:
+    data = sr()
+    assert clauses(data.initial_batch(data.batch_nodes)) == clauses(training_batches(data, 1)[0])
+
+
 @pytest.mark.parametrize("pairs", [None, 12])
-def test_the_initial_batch_is_what_training_starts_with(pairs: int | None) -> None:
-    data = sr(training_pairs=pairs)
-    first = training_batches(data, 2)
-    assert clauses(data.initial_batch(1)) == clauses(first[0])
-    if pairs:  # of a fixed set so many batches, in the order of the first epoch
-        assert clauses(data.initial_batch(2)) == clauses(first[0]) + clauses(first[1])
+def test_the_initial_batch_has_as_many_nodes_as_asked(pairs: int | None) -> None:
+    batches = [sr(training_pairs=pairs).initial_batch(nodes) for nodes in (1, 300, 600)]
+    sizes = [len(batch.clause_length) + 2 * len(batch.variable_problem) for batch in batches]
+    assert sizes[0] <= sizes[1] <= 300 < sizes[2] <= 600
 
 
 def test_problems_are_made_for_the_stage_that_needs_them() -> None:
@@ -279,6 +282,27 @@ def test_a_damaged_file_is_left_out_and_remembered(folder: Path) -> None:
     assert len(served(data)) == 3
     assert len(data.unreadable) == 1
     assert data.unreadable[0].startswith(f"{folder / 'broken.cnf'}, line 2: the literal `3`")
+
+
+def test_what_a_folder_holds_beside_readable_formulas_is_told(tmp_path: Path) -> None:
+    formula = "p cnf 2 2\n1 2 0\n-1 0\n"
+    for name in ("a.cnf", "b.txt", "notes.txt"):
+        (tmp_path / name).write_text(formula if name != "notes.txt" else "about a.cnf\n")
+    (tmp_path / "gone.cnf").symlink_to(tmp_path / "nowhere.cnf")
+    data = sr(path=str(tmp_path))
+    assert len(served(data)) == 1
+    assert [problem.removeprefix(f"{tmp_path}/").partition(",")[0] for problem in data.unreadable] == [
+        "b.txt: left out",
+        f"gone.cnf: a link to {tmp_path}/nowhere.cnf",
+    ]
+
+
+def test_an_empty_clause_is_label_enough(tmp_path: Path) -> None:
+    (tmp_path / "a.cnf").write_text("p cnf 2 2\n1 2 0\n0\n")
+    (tmp_path / "b.cnf").write_text("p cnf 2 0\n")
+    data = sr(path=str(tmp_path), solve=True)
+    data.setup("test")
+    assert [label for batch in data.test_dataloader() for label in batch.satisfiable.tolist()] == [0, 1]
 
 
 def test_files_none_of_which_can_be_read_are_an_error_that_tells_all(tmp_path: Path) -> None:

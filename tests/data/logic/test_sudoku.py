@@ -1,5 +1,6 @@
 """Sudoku puzzles: solved once, made easier, generated, and one's own."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from paperzoo.data.prepared.cache import ArrayCache
 from paperzoo.data.prepared.importing import import_folder
 from paperzoo.errors import UserError
 from paperzoo.logic.sudoku import is_solved
+from tests.conftest import RunJob
 from tests.data.conftest import Make
 
 BOARDS = random_boards(40, np.random.default_rng(0))
@@ -179,27 +181,100 @@ def test_wrong_lines_are_named_and_the_others_are_answered(tmp_path: Path) -> No
     path.write_text("." * 81 + "\n123\n\n" + "11" + "0" * 79 + "\n" + "1" + "." * 80 + "\n")
     data = own(path)
     assert data.item_names() == ["1", "5"]
-    assert [problem.split(": ")[1] for problem in data.unreadable] == ["line 2", "line 4"]
+    assert [problem.split(": ")[0] for problem in data.unreadable] == [f"{path}, line {line}" for line in (2, 4)]
     assert everything(data.parts["predict"]).givens[1, 0] == 1
 
 
 def test_one_puzzle_comes_from_the_command_line() -> None:
     assert own(None, "1" + "." * 80).item_names() == ["1"]
-    with pytest.raises(UserError, match="1 characters"):
+    with pytest.raises(UserError, match=r"data\.puzzle, line 1: 2 characters"):
+        own(None, "12").setup()
+    with pytest.raises(UserError, match=r"data\.puzzle: holds no puzzles"):
         own(None, "x").setup()
 
 
 def test_one_puzzle_or_one_file_is_wanted(make: Make) -> None:
     assert (
         make.problems(SudokuFiles)
-        == ["data.path: name a file of puzzles, or give one puzzle as data.puzzle=LINE"]
-        == make.problems(SudokuFiles, path="nowhere.txt", puzzle="1" + "." * 80)
+        == ["data.path: name a file of puzzles or a folder of them, or give one puzzle as data.puzzle=LINE"]
+        == make.problems(SudokuFiles, path=".", puzzle="1" + "." * 80)
     )
-    assert make.problems(SudokuFiles, path="nowhere.txt") == ["data.path=nowhere.txt: there is no such file"]
+    assert make.problems(SudokuFiles, path="nowhere.txt") == ["data.path=nowhere.txt: there is no such file or folder"]
+    assert make.problems(SudokuFiles, path=".", test_path="nowhere") == [
+        "data.test_path=nowhere: there is no such file or folder"
+    ]
 
 
-def test_own_puzzles_are_nothing_to_train_on() -> None:
-    data = own(None, "1" + "." * 80)
+def table(path: Path, boards: np.ndarray, solved: int) -> Path:
+    """A table of easy puzzles, the first of them with solutions."""
+    givens = easy_puzzles(boards, np.random.default_rng(1))
+    pairs = [["".join(map(str, cells)) for cells in pair] for pair in zip(givens, boards, strict=True)]
+    rows = [f"{puzzle},{solution if n < solved else ''}" for n, (puzzle, solution) in enumerate(pairs)]
+    path.write_text("\n".join(["puzzle,solution", *rows]))
+    return path
+
+
+def boards_of(items: Any) -> set[bytes]:
+    return {row.numpy().tobytes() for row in everything(items).givens}
+
+
+def test_a_folder_is_read_and_what_is_no_file_of_puzzles_is_told(tmp_path: Path) -> None:
+    (tmp_path / "sub").mkdir()
+    table(tmp_path / "sub" / "table.csv", BOARDS[:2], solved=2)
+    (tmp_path / "one.sdk").write_text("\n".join("1" + "." * 8 if row == 0 else "." * 9 for row in range(9)))
+    (tmp_path / "notes.md").write_text("mine")
+    (tmp_path / "gone.txt").symlink_to(tmp_path / "nowhere")
+    data = own(tmp_path)
+    assert data.item_names() == ["one.sdk:1", "sub/table.csv:2", "sub/table.csv:3"]
+    assert sorted(Path(problem.split(":")[0]).name for problem in data.unreadable) == ["gone.txt", "notes.md"]
+
+
+def test_puzzles_with_solutions_are_trained_on_and_the_same_ones_are_held_out_in_every_run(tmp_path: Path) -> None:
+    path = str(table(tmp_path / "mine.csv", BOARDS, solved=30))
+    make = Make(tmp_path)
+    runs = [make(SudokuFiles, path=path, trained_path=path, validation_fraction=0.2, seed=seed) for seed in (0, 1)]
+    for data in runs:
+        data.setup("fit")
+    train, val = (boards_of(runs[0].parts[part]) for part in ("train", "val"))
+    assert (len(train), len(val), len(train & val)) == (24, 6, 0)
+    assert val == boards_of(runs[0].parts["test"]) == boards_of(runs[1].parts["val"])
+    assert len(runs[0].parts["predict"]) == 40
+    solved = everything(runs[0].parts["train"])
+    assert is_solved(solved.solution, solved.givens).all()
+    assert next(iter(runs[0].train_dataloader())).givens.shape == (4, 81)
+
+
+def test_a_test_takes_all_puzzles_of_a_file_that_was_not_trained_on(tmp_path: Path) -> None:
+    path = str(table(tmp_path / "mine.csv", BOARDS[:9], solved=9))
+    other = str(table(tmp_path / "other.csv", BOARDS[9:], solved=5))
+    make = Make(tmp_path)
+    for arguments, size in (
+        ({"path": path}, 9),
+        ({"path": path, "trained_path": other}, 9),
+        ({"path": path, "trained_path": path}, 1),
+        ({"path": path, "trained_path": path, "test_path": other}, 31),
+    ):
+        data = make(SudokuFiles, **arguments)
+        data.setup("test")
+        assert len(data.parts["test"]) == size
+
+
+def test_puzzles_without_solutions_are_nothing_to_train_on(tmp_path: Path) -> None:
+    path = str(table(tmp_path / "mine.csv", BOARDS, solved=0))
+    data = Make(tmp_path)(SudokuFiles, path=path, trained_path=path)
     data.setup("fit")
-    with pytest.raises(UserError, match="data=sudoku_files: has nothing to train on"):
-        data.train_dataloader()
+    for use in (data.train_dataloader, lambda: data.initial_batch(2)):
+        with pytest.raises(UserError, match=r"mine\.csv: has not two puzzles with solutions"):
+            use()
+
+
+def test_a_run_trains_on_own_puzzles_and_later_tests_what_it_held_out(run_job: RunJob, tmp_path: Path) -> None:
+    path = table(tmp_path / "mine.csv", BOARDS, solved=40)
+    tiny = ("dimension=8", "embedding=4", "hidden_layers=1", "steps=2", "test_steps=2")
+    model = ("model=recurrent_relation_network_sudoku", *(f"model.{change}" for change in tiny))
+    quick = ("trainer=cpu", "trainer.max_epochs=1", "data.batch_size=8", "data.validation_fraction=0.25")
+    trained = run_job(*model, "data=sudoku_files", f"data.path={path}", *quick)
+    again = run_job("mode=test", f"checkpoint={trained}")
+    elsewhere = run_job("mode=test", f"checkpoint={trained}", f"data.path={table(tmp_path / 'b.csv', BOARDS[:7], 7)}")
+    metrics = [json.loads((run / "summary.json").read_text())["metrics"] for run in (trained, again, elsewhere)]
+    assert metrics[0]["test/loss"] == metrics[1]["test/loss"] == metrics[0]["val/loss"] != metrics[2]["test/loss"]

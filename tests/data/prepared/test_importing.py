@@ -135,7 +135,8 @@ def test_unknown_names_and_folders_are_refused(tmp_path: Path, data_root: Path) 
 
 
 def test_every_category_of_lsun_can_be_imported() -> None:
-    assert {"lsun_bedroom", "lsun_tower", "lsun_church_outdoor"} <= importable().keys()
+    categories = ("bedroom", "tower", "church_outdoor")
+    assert {f"lsun_{category}{side}" for category in categories for side in ("", "_128")} <= importable().keys()
 
 
 def test_sets_of_all_kinds_can_be_imported_by_their_names() -> None:

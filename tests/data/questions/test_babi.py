@@ -270,6 +270,34 @@ def test_questions_about_an_own_story_need_no_answer(tmp_path: Path) -> None:
     assert data.item_names() == ["line 2", "line 5", "line 7"]
 
 
+SAME = "1 Mary moved to the bathroom.\n2 Where is Mary?\n1 John went to the park.\n2 Where is John?\tpark\t1\n"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        SAME.encode("utf-8-sig"),
+        SAME.encode("utf-16"),
+        SAME.replace("\n", "\r\n").encode() + b"\x1a",
+        SAME.replace("\n", "\r").encode(),
+        SAME.replace("1 ", "0 ").replace("2 ", "1 ").encode(),
+        re.sub(r"^(\d)", r"\1.", SAME, flags=re.MULTILINE).encode(),
+        re.sub(r"^(\d)", r"\1)", SAME, flags=re.MULTILINE).encode(),
+        SAME.replace("?\tpark\t1", "?   park   1").encode(),
+        SAME.replace("?\tpark\t1", "? \tPark").encode(),
+        SAME.replace("park.\n2", "park.\n\n7").encode(),
+    ],
+)
+def test_a_story_is_the_same_however_its_lines_are_written(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "own.txt").write_bytes(content)
+    data = Make(tmp_path)(BabiStory, f"data.path={tmp_path / 'own.txt'}")
+    data.setup()
+    (batch,) = data.predict_dataloader()
+    assert [told.question for told in data.tell(batch)] == ["Where is mary?", "Where is john?"]
+    assert [told.context for told in data.tell(batch)] == ["Mary moved to the bathroom.", "John went to the park."]
+    assert batch.answer.tolist() == [UNKNOWN, ANSWERS.index("park")]
+
+
 def test_a_question_before_any_statement_has_an_empty_story(tmp_path: Path) -> None:
     (batch,) = own_story(tmp_path / "own.txt", "1 Where is John?\n").predict_dataloader()
     assert batch.story.shape[:2] == (1, 1)
@@ -319,6 +347,11 @@ def test_every_unknown_word_is_named_with_its_line_and_what_comes_close(tmp_path
         ("2 Where is Mary?\n", ":1: line 2 of a story comes after line 0; a story starts with line 1"),
         ("1 Mary went to the park.\n3 Where is Mary?\n3 Where is Mary?\n", ":3: line 3 of a story comes after line 3"),
         ("1 ?\n", ":1: there is no word"),
+        (
+            "0 Where is Mary?\n1 Mary is bored.\n1 Why?\n",
+            ":3: line 1 of a story comes after line 1; a story starts with line 0",
+        ),
+        ("1 Where is Mary? moon 1\n", ":1: 'moon' is not an answer of bAbI"),
     ],
 )
 def test_other_formats_are_refused(text: str, message: str) -> None:
@@ -331,7 +364,7 @@ def test_a_file_that_cannot_be_read_is_said(tmp_path: Path) -> None:
     assert problem.startswith(f"data.path={tmp_path / 'absent.txt'}: cannot be read")
     (tmp_path / "bytes.txt").write_bytes(b"1 \xff\xfe?\n")
     (problem,) = target_problems(own_node(tmp_path / "bytes.txt"), "data")
-    assert "not a text file in UTF-8" in problem
+    assert "bytes.txt, line 1: not in UTF-8, nor in UTF-16" in problem
 
 
 @pytest.mark.real_data

@@ -302,6 +302,13 @@ def test_a_list_is_read_piece_by_piece_wherever_the_pieces_end(
     assert list(json_items(tmp_path / "a.json", "questions")) == items
 
 
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-8"])
+def test_a_list_is_read_whatever_wrote_it(tmp_path: Path, encoding: str) -> None:
+    content = json.dumps({"questions": [{"text": "é"}, {"text": "b"}]}, indent=1, ensure_ascii=False)
+    (tmp_path / "a.json").write_bytes((content.replace("\n", "\r\n") + "\r\n\x1a").encode(encoding))
+    assert list(json_items(tmp_path / "a.json", "questions")) == [{"text": "é"}, {"text": "b"}]
+
+
 def test_an_object_is_its_place_its_colour_and_one_hot_codes(data_root: Path, release: Path) -> None:
     batch = everything(ready(data_root, "clevr_state").parts["train"])
     assert batch.objects.shape == (9, 10, 13)
@@ -411,6 +418,13 @@ def test_an_unreadable_image_is_left_out_and_named(pictures: Path) -> None:
     assert data.item_names() == ["a.png", "b.jpg"]
     assert len(data.unreadable) == 1
     assert "c.png: not a readable picture" in data.unreadable[0]
+
+
+def test_a_link_to_nothing_is_named_and_the_other_images_are_answered(pictures: Path) -> None:
+    (pictures / "c.png").symlink_to(pictures / "gone.png")
+    data = instantiate(own(pictures, "Are there any balls?"))
+    assert data.item_names() == ["a.png", "b.jpg"]
+    assert "c.png: a link to" in data.unreadable[0]
 
 
 def test_if_no_image_can_be_read_that_is_an_error(pictures: Path) -> None:

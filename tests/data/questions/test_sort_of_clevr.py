@@ -17,6 +17,7 @@ from paperzoo.data.questions.sort_of_clevr import (
     SortOfClevr,
     draw_scene,
 )
+from paperzoo.datamodule import stream_seed
 from tests.data.conftest import Make
 
 RELATIONAL = ("closest", "furthest", "count")
@@ -129,6 +130,29 @@ def test_who_reads_only_the_question_is_right_in_half_of_the_cases_or_less(many:
     relational = many.kind.flatten()[half:] >= 3
     assert right[~relational].mean() == pytest.approx(0.5, abs=0.02)
     assert right[relational].mean() == pytest.approx(0.44, abs=0.02)
+
+
+def test_who_does_not_know_the_colour_is_right_in_three_quarters_of_the_relational_questions(many: Drawn) -> None:
+    """The bounds are what one gets who answers, for all six colours at once, what most objects have."""
+    relational, others = many.blind_accuracy((3, 4, 5)), many.blind_accuracy((0, 1, 2))
+    assert relational == pytest.approx(0.765, abs=0.005)
+    assert others == pytest.approx(0.638, abs=0.005)
+    scene = draw_scene(np.random.default_rng(stream_seed("sort_of_clevr", "train", 7)))
+    for kind in range(len(KINDS)):
+        counts = np.bincount(scene.answers()[:, kind])
+        assert float(many.commonest[7, kind]) == pytest.approx(counts.max() / 6)
+
+
+def test_bounds_stand_beside_the_metrics_of_the_parts_that_were_set_up(make: Make) -> None:
+    data: Any = make(SortOfClevr, train_images=1, val_images=200)
+    assert data.bounds().values == {}
+    data.setup("test")
+    bounds = data.bounds()
+    assert bounds.values["test/accuracy_relational"] == pytest.approx(0.761, abs=0.001)
+    assert bounds.values["test/accuracy_non_relational"] == pytest.approx(0.649, abs=0.001)
+    names = {"", *(f"_{name}" for name in (*KINDS, "relational", "non_relational"))}
+    assert set(bounds.values) == {f"{part}/accuracy{name}" for part in ("test", "val") for name in names}
+    assert "which object" in bounds.predictor
 
 
 def test_no_image_is_there_twice(many: Drawn) -> None:

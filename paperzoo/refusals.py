@@ -1,0 +1,60 @@
+"""What Hydra refuses, in the words of this project: the key, its value, what is allowed, and what was meant."""
+
+import difflib
+import re
+from collections.abc import Sequence
+
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+from omegaconf.errors import OmegaConfBaseException
+
+Refused = HydraException | OmegaConfBaseException
+
+
+def refusal(error: Refused, arguments: Sequence[str]) -> str:
+    """The sentence for what Hydra or OmegaConf raised when it composed what was typed.
+
+    Args:
+        error: what was raised.
+        arguments: the command line.
+    """
+    if isinstance(error, OverrideParseException):
+        return _unreadable(error)
+    if isinstance(error, MissingConfigException) and error.options is not None and error.missing_cfg_file:
+        return _no_option(str(error.missing_cfg_file), [option for option in error.options if option], arguments)
+    return _no_key(error, arguments) or " ".join(str(error).split("Config search path:")[0].split())
+
+
+def _unreadable(error: OverrideParseException) -> str:
+    override = error.override
+    key, is_given, value = override.partition("=")
+    if not is_given:
+        return f"{override}: should be key=value; to take a key away: '~key'"
+    return f"{override}: cannot be read; put the value into quotes twice: '{key}=\"{value}\"'"
+
+
+def _no_option(missing: str, options: Sequence[str], arguments: Sequence[str]) -> str:
+    group, _, name = missing.rpartition("/")
+    typed = next((a for a in arguments if a.lstrip("+").startswith(f"{group}=")), f"{group}={name}").lstrip("+")
+    meant = difflib.get_close_matches(name, options, 2)
+    hint = f"did you mean {' or '.join(meant)}? " if meant else ""
+    plugin = f"; further ones come with plugins: pip install -e '.[{_EXTRAS[group]}]'" if group in _EXTRAS else ""
+    return f"{typed}: there is no such option; {hint}{group} is one of {', '.join(sorted(options))}{plugin}"
+
+
+_EXTRAS = {"hydra/launcher": "sweep,slurm,ray", "hydra/sweeper": "sweep"}
+
+
+def _no_key(error: Refused, arguments: Sequence[str]) -> str | None:
+    found = re.search(r"(?:Could not override|Could not delete from config\.|already at) '([^']+)'", str(error))
+    if found is None:
+        return None
+    key = found[1]
+    typed = next((a for a in arguments if a.lstrip("+~").partition("=")[0] == key), key)
+    if "already at" in found[0]:
+        return f"{typed}: this key is there already; write it without the +: {typed.lstrip('+')}"
+    causes = f"{error}\n{error.__cause__}"
+    meant = re.search(r"Did you mean(?: one of)?:? (.*?)\?", causes)
+    names = re.findall(r"'([\w.]+)'", meant[1]) if meant else []
+    parent = key.rpartition(".")[0]
+    hint = f"did you mean {' or '.join(f'{parent}.{n}' if parent else n for n in names)}? " if names else ""
+    return f"{typed}: there is no such key; {hint}all keys: python train.py --cfg job"
