@@ -95,7 +95,7 @@ def test_the_tests_find_and_accept_it(zoo: Zoo) -> None:
     there_already = ("tests/test_presets.py", "tests/papers/test_cards.py", "tests/test_architecture.py")
     own = "linear_classifier or bars or test_architecture"
     printed = zoo.run("-m", "pytest", "-v", *there_already, *NEW_TESTS, "-k", own)
-    assert all(f"takes_two_steps_on_small_data[{name}] PASSED" in printed for name in PRESETS)
+    assert all(f"smoke_run_of_a_preset_goes_all_the_way[{name}] PASSED" in printed for name in PRESETS)
     assert "test_examples_run_as_they_stand[linear_classifier] PASSED" in printed
     assert "test_arrows_run_downwards[papers] PASSED" in printed
     assert all(f"{path}::" in printed for path in NEW_TESTS)
