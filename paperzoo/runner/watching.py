@@ -17,6 +17,7 @@ from torch import Tensor
 from paperzoo.datamodule import epochs_of
 from paperzoo.errors import UserError
 from paperzoo.runner.checkpoints import (
+    BEST,
     FOLDER,
     LAST,
     Checkpoints,
@@ -57,7 +58,7 @@ class RunStoppedError(BaseException):
 
 
 class StopOnNonFinite(Callback):
-    """Stops the training when its loss or its objective is NaN or infinite; no checkpoint of it is written.
+    """Stops the training when its loss is NaN or infinite, or its objective from the start; it saves nothing then.
 
     Losses wait on their device; the host looks at them every `log_every_n_steps` batches, or every `MOST_WAITING`, and
     before each checkpoint, so that watching costs next to nothing in the batches between.
@@ -67,6 +68,7 @@ class StopOnNonFinite(Callback):
 
     def __init__(self) -> None:
         self._waiting: list[tuple[int, Tensor]] = []  # (step, losses), not looked at
+        self._was_finite = False  # the objective, ever
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._waiting = []
@@ -87,11 +89,13 @@ class StopOnNonFinite(Callback):
         self._refuse_bad_loss(trainer)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if trainer.state.fn != TrainerFn.FITTING:
-            return
+        """One bad validation among good ones is no reason to stop; one that no good one came before is."""
         objective = getattr(pl_module, "objective", None)
         value = trainer.callback_metrics.get(objective) if objective else None
-        if _on_any_rank(trainer, value is not None and not bool(value.isfinite())):
+        if value is None or trainer.state.fn != TrainerFn.FITTING:
+            return
+        self._was_finite |= bool(value.isfinite()) or (checkpoint_folder(trainer) / BEST).exists()
+        if _on_any_rank(trainer, not self._was_finite):
             raise UserError(_not_finite(str(objective), trainer.global_step, trainer))
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
