@@ -284,14 +284,8 @@ class FolderDomain(ImageDomain):
     def __init__(self, path: str, fit: Fit) -> None:
         folder = Path(path).expanduser().resolve()
         classes = _class_folders(folder)
-        file_set = FileSet(
-            f"folder/{folder.name}-{_state(in_class_folders(folder, classes))}",
-            partial(convert_folder, classes=classes),
-            shape=(3, SIDE, SIDE),
-            classes=classes,
-            official_files=folder,
-        )
-        super().__init__(file_set, fit)
+        pictures = in_class_folders(folder, classes)
+        super().__init__(_file_set(folder, pictures, classes, partial(convert_folder, classes=classes)), fit)
 
     @classmethod
     def check(cls, **arguments: Any) -> Iterator[str]:
@@ -325,14 +319,7 @@ class FolderTarget(ImageDomain):
         folder = Path(path).expanduser().resolve()
         classes, pictures = in_tree(folder)
         self.labelled = labelled
-        file_set = FileSet(
-            f"folder/{folder.name}-{_state(pictures)}",
-            convert_tree,
-            shape=(3, SIDE, SIDE),
-            classes=classes,
-            official_files=folder,
-        )
-        super().__init__(file_set, fit)
+        super().__init__(_file_set(folder, pictures, classes, convert_tree), fit)
 
     @classmethod
     def check(cls, **arguments: Any) -> Iterator[str]:
@@ -366,6 +353,10 @@ def _class_folders(folder: Path) -> tuple[str, ...]:
     return tuple(sorted(path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")))
 
 
-def _state(pictures: list[Labelled]) -> str:
-    """Changes when the files do: a folder that changed is another set, prepared beside the old one."""
-    return fingerprint((path for path, _ in pictures), [label for _, label in pictures])
+def _file_set(
+    folder: Path, pictures: list[Labelled], classes: tuple[str, ...], convert: Callable[[Path, ArrayWriter], None]
+) -> FileSet:
+    """A folder that changed is another set, prepared beside the old one."""
+    state = fingerprint((path for path, _ in pictures), [label for _, label in pictures])
+    name = f"folder/{folder.name}-{state}"
+    return FileSet(name, convert, shape=(3, SIDE, SIDE), classes=classes, official_files=folder)
