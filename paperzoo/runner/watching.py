@@ -17,7 +17,6 @@ from torch import Tensor
 from paperzoo.datamodule import epochs_of
 from paperzoo.errors import UserError
 from paperzoo.runner.checkpoints import (
-    BEST,
     FOLDER,
     LAST,
     Checkpoints,
@@ -70,6 +69,12 @@ class StopOnNonFinite(Callback):
         self._waiting: list[tuple[int, Tensor]] = []  # (step, losses), not looked at
         self._was_finite = False  # the objective, ever
 
+    def state_dict(self) -> dict[str, Any]:
+        return {"was_finite": self._was_finite}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._was_finite = state_dict["was_finite"]
+
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._waiting = []
 
@@ -94,7 +99,7 @@ class StopOnNonFinite(Callback):
         value = trainer.callback_metrics.get(objective) if objective else None
         if value is None or trainer.state.fn != TrainerFn.FITTING:
             return
-        self._was_finite |= bool(value.isfinite()) or (checkpoint_folder(trainer) / BEST).exists()
+        self._was_finite = self._was_finite or bool(value.isfinite())
         if _on_any_rank(trainer, not self._was_finite):
             raise UserError(_not_finite(str(objective), trainer.global_step, trainer))
 

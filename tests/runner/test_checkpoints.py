@@ -15,7 +15,7 @@ from pytorch_lightning import Callback
 
 from paperzoo.errors import UserError
 from paperzoo.runner.checkpoints import AtomicCheckpointIO
-from paperzoo.runner.watching import RunStoppedError
+from paperzoo.runner.watching import RunStoppedError, StopOnNonFinite
 from tests.tiny_training import TRAINING_BATCHES, TinyData, tiny_model, tiny_trainer
 
 SETTINGS = {
@@ -325,3 +325,12 @@ def test_a_process_killed_at_any_time_leaves_a_whole_checkpoint(tmp_path, after)
     process.join()
     weights = AtomicCheckpointIO().load_checkpoint(path)["weights"]
     assert len(weights.unique()) == 1
+
+
+def test_a_resumed_run_knows_that_its_objective_was_finite_once(tmp_path: Path) -> None:
+    train(tmp_path)
+    saved = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)["callbacks"]["StopOnNonFinite"]
+    watching = StopOnNonFinite()
+    assert saved != watching.state_dict()
+    watching.load_state_dict(saved)
+    assert watching.state_dict() == saved == {"was_finite": True}
