@@ -129,6 +129,11 @@ def presets() -> list[str]:
     return sorted(path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("*.yaml"))
 
 
+def options(group: str) -> list[str]:
+    """The names of the options of a config group; none of what is no group."""
+    return sorted(path.stem for path in (CONFIG_FOLDER / group).glob("*.yaml")) if group else []
+
+
 def _find_presets(names: list[str]) -> None:
     known = presets()
     for name in names:
@@ -173,10 +178,10 @@ def main() -> None:
     except KeyboardInterrupt:
         print("paperzoo: interrupted", file=sys.stderr)
         sys.exit(EXIT_INTERRUPTED)
-    except (HydraException, OmegaConfBaseException) as error:
+    except (HydraException, OmegaConfBaseException, ValueError) as error:
         if _began:
             raise
-        report_user_error(UserError(refusal(error, sys.argv[1:])))
+        report_user_error(UserError(refusal(error, sys.argv[1:], options)))
         sys.exit(EXIT_USER_ERROR)
 
 

@@ -104,7 +104,7 @@ def plain(config: Any) -> Any:
 def missing_or_unresolvable(config: DictConfig) -> list[str]:
     """Problems that keep the config from being resolved: `???` values and interpolations to nowhere."""
     try:
-        if missing := sorted(key for key in OmegaConf.missing_keys(config) if not _follows_another(config, key)):
+        if missing := missing_keys(config):
             return [f"{key} has no value; give one: {key}=..." for key in missing]
         OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     except OmegaConfBaseException as error:
@@ -118,9 +118,19 @@ def missing_or_unresolvable(config: DictConfig) -> list[str]:
     return []
 
 
-def _follows_another(config: DictConfig, key: str) -> bool:
-    parent, _, name = key.rpartition(".")
-    return OmegaConf.is_interpolation(OmegaConf.select(config, parent) if parent else config, name)
+def missing_keys(config: DictConfig) -> list[str]:
+    """The keys that are `???`; not those that follow another one. (`OmegaConf.missing_keys` resolves on its way.)"""
+    found: list[str] = []
+    pending: list[tuple[str, Any]] = [("", OmegaConf.to_container(config))]
+    while pending:
+        key, value = pending.pop()
+        if isinstance(value, dict):
+            pending += [(f"{key}.{name}" if key else str(name), child) for name, child in value.items()]
+        elif isinstance(value, list):
+            pending += [(f"{key}[{number}]", child) for number, child in enumerate(value)]
+        elif value == "???":
+            found.append(key)
+    return sorted(found)
 
 
 def find_target(name: Any, key: str) -> Callable[..., Any] | str:

@@ -62,6 +62,8 @@ class PaperData(LightningDataModule):
     eval_batch_key: ClassVar[str] = "eval_batch_size"
     fewest: ClassVar[int] = 2
     """The size of a small batch, with which a step is measured."""
+    answered_by: ClassVar[str | None] = None
+    """The preset whose runs answer for items that are only asked about; where nobody trains on them."""
     follows_model: ClassVar[tuple[str, ...]] = ()
     """Arguments that take the value a model was trained with, when the model is used on other data than its own."""
 

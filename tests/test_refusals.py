@@ -7,8 +7,8 @@ from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
-from paperzoo.cli import CONFIG_FOLDER, complete_arguments, quoted_texts
-from paperzoo.refusals import refusal
+from paperzoo.cli import CONFIG_FOLDER, complete_arguments, options, quoted_texts
+from paperzoo.refusals import refusal, trainer_refusal
 from tests.conftest import CommandLine
 
 
@@ -16,8 +16,8 @@ def told(*arguments: str) -> str:
     with initialize_config_dir(str(CONFIG_FOLDER)):
         try:
             compose("train", list(arguments))
-        except (HydraException, OmegaConfBaseException) as error:
-            return refusal(error, arguments)
+        except (HydraException, OmegaConfBaseException, ValueError) as error:
+            return refusal(error, arguments, options)
     raise AssertionError(f"{arguments} compose")
 
 
@@ -34,11 +34,47 @@ def told(*arguments: str) -> str:
         ("~model.dpeth", "~model.dpeth: there is no such key"),
         ("model.depth=a(b", "model.depth=a(b: cannot be read; put the value into quotes twice: 'model.depth=\"a(b\"'"),
         ("model.depth", "model.depth: should be key=value"),
+        (
+            "logger=[csv,wandbb]",
+            "logger=[csv,wandbb]: there is no such option; did you mean wandb? logger is one",
+        ),
+        (
+            "logger=null",
+            "logger=null: should be one of csv, tensorboard, wandb, or a list of them; to have",
+        ),
+        ("data=3", "data=3: should be one of age_arithmetic, "),
     ],
 )
 def test_a_refusal_names_what_was_typed_and_what_was_meant(argument: str, start: str) -> None:
     choices = ("data=domains",) if argument.startswith("data/") else ()
     assert told(*choices, argument).startswith(start)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("-m", "--cfg", "job"), "-m and --cfg do not go together"),
+        (("--resolve",), "--resolve: goes with --cfg"),
+        (("trainer.accelerator=tpuu",), "trainer.accelerator=tpuu: You selected an invalid accelerator name"),
+        (("trainer.max_epochs=-5",), "trainer.max_epochs=-5: `max_epochs` must be"),
+        (("trainer.devices=999", "trainer.accelerator=cpu"), "trainer.devices=999: that is as many processes"),
+    ],
+)
+def test_what_hydra_and_lightning_refuse_is_a_sentence(
+    arguments: tuple[str, ...], words: str, command_line: CommandLine
+) -> None:
+    result = command_line(*arguments)
+    assert (result.returncode, result.stderr.count("\n")) == (2, 1)
+    assert result.stderr.startswith(f"paperzoo: {words}")
+
+
+def test_a_refusal_of_the_trainer_names_the_argument_by_its_name_or_its_value() -> None:
+    trainer = {"max_epochs": 3, "accelerator": "gpu"}
+    assert trainer_refusal(ValueError("No supported gpu  backend"), trainer) == (
+        "trainer.accelerator=gpu: No supported gpu backend"
+    )
+    assert trainer_refusal(ValueError("no `max_epochs`"), trainer) == "trainer.max_epochs=3: no `max_epochs`"
+    assert trainer_refusal(ValueError("something else"), trainer) == "trainer: something else"
 
 
 def test_nobody_is_told_to_add_a_misspelt_key() -> None:

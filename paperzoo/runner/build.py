@@ -11,12 +11,15 @@ import pytorch_lightning as pl
 import torch
 import yaml
 from pytorch_lightning import Callback
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from paperzoo import __version__
 from paperzoo.batches import Names
 from paperzoo.config import instantiate
 from paperzoo.datamodule import PaperData
+from paperzoo.errors import UserError
 from paperzoo.module import Direction, PaperModule, Tested
+from paperzoo.refusals import trainer_refusal
 from paperzoo.reporting.loggers import build_loggers
 from paperzoo.reporting.metrics_csv import MetricsCsv
 from paperzoo.reporting.summary import git_commit
@@ -132,15 +135,22 @@ def build_trainer(
         keeps_best: whether there is a `best.ckpt`.
         loggers: those beside `metrics.csv`.
         callbacks: those beside the config's.
+
+    Raises:
+        UserError: Lightning refuses an argument, or the machine does not have what it asks for.
     """
-    trainer: pl.Trainer = instantiate(
-        settings["trainer"],
-        "trainer",
-        callbacks=[*callbacks, *build_callbacks(settings, metrics, monitor, direction, keeps_best=keeps_best)],
-        logger=[metrics, *loggers],
-        plugins=[AtomicCheckpointIO()],
-        default_root_dir=str(metrics.path.parent),
-    )
+    all_callbacks = [*callbacks, *build_callbacks(settings, metrics, monitor, direction, keeps_best=keeps_best)]
+    try:
+        trainer: pl.Trainer = instantiate(
+            settings["trainer"],
+            "trainer",
+            callbacks=all_callbacks,
+            logger=[metrics, *loggers],
+            plugins=[AtomicCheckpointIO()],
+            default_root_dir=str(metrics.path.parent),
+        )
+    except (ValueError, MisconfigurationException) as error:
+        raise UserError(trainer_refusal(error, settings["trainer"])) from error
     shorten(trainer)
     return trainer
 

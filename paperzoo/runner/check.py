@@ -7,11 +7,13 @@ what it takes; what annotations cannot say, it says in its classmethod `check`.
 import difflib
 import inspect
 import json
+import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
@@ -99,8 +101,13 @@ def _run_problems(settings: dict[str, Any]) -> Iterator[str]:
     threads = settings["threads"]
     if threads is not None and (not isinstance(threads, int) or isinstance(threads, bool) or threads < 1):
         yield f"threads={threads}: should be a whole number from 1, or null"
-    if mode == "train" and (settings.get("trainer") or {}).get("limit_train_batches") == 0:
+    trainer = settings.get("trainer") or {}
+    if mode == "train" and trainer.get("limit_train_batches") == 0:
         yield "trainer.limit_train_batches=0: leaves no batch to train with; 1.0 takes all of them, 10 takes ten"
+    cores, ranks = max(2, os.cpu_count() or 1), trainer.get("devices")
+    is_on_cpu = trainer.get("accelerator") == "cpu" or not torch.accelerator.is_available()
+    if is_on_cpu and isinstance(ranks, int) and ranks > cores:
+        yield f"trainer.devices={ranks}: that is as many processes, and this machine has {cores} CPU cores"
     if mode in ("test", "predict") and not settings["checkpoint"]:
         yield f"mode={mode} needs a trained model: checkpoint=<run folder or .ckpt file>"
     if mode in ("train", "estimate") and settings["checkpoint"]:

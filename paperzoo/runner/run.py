@@ -19,6 +19,7 @@ from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from paperzoo.config import instantiate
 from paperzoo.datamodule import PaperData
 from paperzoo.errors import UserError
+from paperzoo.refusals import trainer_refusal
 from paperzoo.reporting.metrics_csv import FILE_NAME as METRICS_FILE
 from paperzoo.reporting.metrics_csv import read_metrics
 from paperzoo.reporting.predictions import KeepFirstBatch, write_predictions
@@ -106,7 +107,7 @@ def user_errors(job: Job) -> Iterator[None]:
             f"{where}: the disk is full; what was saved before is whole. Make room, then: {resume_command(job.folder)}"
         ) from error
     except MisconfigurationException as error:
-        raise UserError(f"trainer: {' '.join(str(error).split())}") from error
+        raise UserError(trainer_refusal(error, job.settings["trainer"])) from error
     except torch.OutOfMemoryError as error:
         hint = "use a smaller data.batch_size (with trainer.accumulate_grad_batches), or a smaller model"
         raise UserError(f"the accelerator has too little memory: {hint} ({str(error).splitlines()[0]})") from error

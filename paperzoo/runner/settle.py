@@ -7,12 +7,12 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from paperzoo.config import class_of, missing_or_unresolvable, plain
+from paperzoo.config import class_of, missing_keys, missing_or_unresolvable, plain
 from paperzoo.datamodule import PaperData
 from paperzoo.errors import UserError
 from paperzoo.reporting.results import flat
 from paperzoo.runner.check import pair_problems
-from paperzoo.runner.folder import find_checkpoint, read_provenance, saved_settings, volatile_keys
+from paperzoo.runner.folder import find_checkpoint, latest_run, read_provenance, saved_settings, volatile_keys
 from paperzoo.runner.job import Job
 from paperzoo.runner.smoke import settle_smoke
 
@@ -41,7 +41,9 @@ def settle(config: DictConfig) -> Job:
         _fill_in(config, choices, provenance)
     if problems := missing_or_unresolvable(config):
         unresolved: Any = OmegaConf.to_container(config)
-        raise UserError(*(pair_problems(unresolved, choices) or problems))
+        problems = pair_problems(unresolved, choices) or problems
+        other = _other_run(config, choices, provenance) if provenance else ()
+        raise UserError(*([*other] or problems))
     own_folders = [s.path for s in hydra_config.runtime.config_sources if s.provider == "command-line"]
     typed = [o for o in hydra_config.overrides.task if not o.startswith("resume=")]
     overrides = [*(f"--config-dir={Path(folder).resolve()}" for folder in own_folders), *typed]
@@ -58,7 +60,7 @@ def settle(config: DictConfig) -> Job:
 def _fill_in(config: DictConfig, choices: Mapping[str, str | None], provenance: Mapping[str, Any]) -> None:
     """Gives keys without a value the one that the checkpoint was trained with, of the same model and data."""
     saved = OmegaConf.create(provenance["config"])
-    for key in OmegaConf.missing_keys(config):
+    for key in missing_keys(config):
         section = key.partition(".")[0]
         value = OmegaConf.select(saved, key, default=ABSENT)
         if value is not ABSENT and choices.get(section) == provenance["choices"].get(section):
@@ -123,6 +125,23 @@ def adopt(
     if problems := list(_shape_problems(adopted["data"], saved["data"])):
         raise UserError(*problems)
     return adopted
+
+
+def _other_run(config: DictConfig, choices: Mapping[str, str | None], provenance: Mapping[str, Any]) -> Iterator[str]:
+    """Which run can answer for data that the model of a checkpoint cannot read."""
+    data: Any = OmegaConf.to_container(config.data)
+    data_class = class_of(data, PaperData)
+    preset = data_class.answered_by if data_class else None
+    if preset is None:
+        return
+    try:
+        way = f"checkpoint={latest_run(preset, Path(config.output_root))}"
+    except UserError:
+        way = f"train one: python train.py experiment={preset}"
+    yield (
+        f"checkpoint={config.checkpoint}: was trained with data={provenance['choices']['data']}, and its model cannot "
+        f"read data={choices['data']}; a run of {preset} can: {way}"
+    )
 
 
 def _shape_problems(data: Mapping[str, Any], trained_on: Mapping[str, Any]) -> Iterator[str]:

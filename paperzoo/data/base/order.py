@@ -195,7 +195,15 @@ def fixed_permutation(size: int) -> Int64[np.ndarray, " size"]:
     return torch.randperm(size, generator=generator).numpy()
 
 
-def hold_out(size: int, held: int) -> tuple[Int64[np.ndarray, " kept"], Int64[np.ndarray, " held"]]:
-    """(kept, held out) rows of a set of `size`: disjoint, sorted, the same in every run."""
+def hold_out(size: int, held: int, fold: int = 0) -> tuple[Int64[np.ndarray, " kept"], Int64[np.ndarray, " held"]]:
+    """(kept, held out) rows of a set of `size`: disjoint, sorted, the same in every run.
+
+    Other folds hold out other rows: those of any two are disjoint.
+
+    Raises:
+        UserError: there are not as many folds.
+    """
+    if (fold + 1) * held > size:
+        raise UserError(f"data.fold={fold}: {held} of {size} items are held out; choose 0 ... {size // held - 1}")
     order = fixed_permutation(size)
-    return np.sort(order[held:]), np.sort(order[:held])
+    return np.sort(np.delete(order, slice(fold * held, (fold + 1) * held))), np.sort(order[fold * held :][:held])

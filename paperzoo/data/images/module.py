@@ -32,6 +32,7 @@ class ImageArguments(Loading):
     download: bool
     image_shape: ImageShape
     validation_images: NonNegativeInt
+    fold: NonNegativeInt
     augment: Sequence[ImageAugmentation]
 
 
@@ -47,6 +48,7 @@ class ImageData(ItemData):
             grey ones repeated over three channels.
         validation_images: training images held out for validation, the same ones in every run; 0 validates on the test
             images, which is the protocol of Glow and of most papers on flows.
+        fold: which images are held out; those of two folds are different ones.
         augment: random changes of whole training batches, in this order. If one of them cuts, images may be larger than
             `image_shape`; evaluation then cuts around their centre.
         loading: see `ItemData`.
@@ -61,6 +63,7 @@ class ImageData(ItemData):
         download: bool,
         image_shape: ImageShape,
         validation_images: NonNegativeInt,
+        fold: NonNegativeInt,
         augment: Sequence[ImageAugmentation],
         **loading: Unpack[Loading],
     ) -> None:
@@ -69,6 +72,7 @@ class ImageData(ItemData):
         self.download = download
         self.image_shape: Shape = image_shape
         self.validation_images = validation_images
+        self.fold = fold
         self._arrays: dict[str, StoredArray] = {}
         self.cuts = any(change.cuts for change in augment)
 
@@ -92,7 +96,8 @@ class ImageData(ItemData):
         yield from files
         cache = file_set.cache(arguments["data_root"])
         if cache.is_prepared and not files:
-            yield from _held_out_problems(cache.shape("train_images")[0], arguments["validation_images"])
+            size = cache.shape("train_images")[0]
+            yield from _held_out_problems(size, arguments["validation_images"], arguments["fold"])
 
     @cached_property
     def chosen(self) -> FileSet:
@@ -145,9 +150,9 @@ class ImageData(ItemData):
             UserError: more are to be held out than there are.
         """
         size = len(self._stored("train_images"))
-        if problems := list(_held_out_problems(size, self.validation_images)):
+        if problems := list(_held_out_problems(size, self.validation_images, self.fold)):
             raise UserError(*(f"data.{problem}" for problem in problems))
-        kept, held = hold_out(size, self.validation_images)
+        kept, held = hold_out(size, self.validation_images, self.fold)
         return torch.from_numpy(kept), torch.from_numpy(held)
 
 
@@ -164,6 +169,8 @@ def _shape_problems(file_set: FileSet, wanted: Sequence[int], *, cuts: bool) -> 
         )
 
 
-def _held_out_problems(size: int, held: int) -> Iterator[str]:
+def _held_out_problems(size: int, held: int, fold: int) -> Iterator[str]:
     if held >= size:
         yield f"validation_images={held}: there are only {size} training images; choose 0 ... {size - 1}"
+    elif (fold + 1) * held > size:
+        yield f"fold={fold}: {held} of {size} training images are held out in each; choose 0 ... {size // held - 1}"

@@ -35,6 +35,7 @@ class SatFiles(SatData):
         test_path: test on this file or folder instead.
         validation_fraction: part of the labelled formulas that is held out from training, the same ones in every run;
             without `test_path` for the test, too.
+        fold: which ones; those of two folds are different ones.
         solve: let a complete solver label the files that have no label; may take long.
         batch_nodes: nodes a training batch at most, on each device: two for each variable, one for each clause.
         eval_nodes: nodes a batch at most in validation, test and prediction, on each device.
@@ -48,6 +49,7 @@ class SatFiles(SatData):
         trained_path: str | None,
         test_path: str | None,
         validation_fraction: Fraction,
+        fold: NonNegativeInt,
         solve: bool,
         batch_nodes: PositiveInt,
         eval_nodes: PositiveInt,
@@ -58,6 +60,7 @@ class SatFiles(SatData):
         self.holds_out = path == trained_path
         self.test_path = None if test_path is None else Path(test_path).expanduser()
         self.validation_fraction = validation_fraction
+        self.fold = fold
 
     @classmethod
     def check(cls, **arguments: Any) -> Iterator[str]:
@@ -100,7 +103,8 @@ class SatFiles(SatData):
             )
         held = min(len(groups) - 1, max(1, round(self.validation_fraction * len(groups))))
         parts = list(groups.values())
-        kept, out = ([problem for index in rows for problem in parts[index]] for rows in hold_out(len(parts), held))
+        chosen = hold_out(len(parts), held, self.fold)
+        kept, out = ([problem for index in rows for problem in parts[index]] for rows in chosen)
         return kept, out
 
     def generate(self, part: Evaluated) -> list[Problem]:

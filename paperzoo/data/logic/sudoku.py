@@ -11,7 +11,7 @@ from typing import Annotated, Any, Unpack
 import numpy as np
 import torch
 from annotated_types import Ge, Gt, Le, Lt
-from pydantic import PositiveInt
+from pydantic import NonNegativeInt, PositiveInt
 
 from paperzoo.batches import Sudokus
 from paperzoo.data.base.generated import GeneratedData
@@ -255,6 +255,7 @@ class SudokuFiles(ItemData):
         test_path: test on this file or folder instead.
         validation_fraction: part of the puzzles with solutions that is held out from training, the same ones in every
             run; without `test_path` for the test, too.
+        fold: which ones; those of two folds are different ones.
         augment: random changes of training batches.
         loading: see `ItemData`.
 
@@ -271,6 +272,7 @@ class SudokuFiles(ItemData):
         trained_path: str | None,
         test_path: str | None,
         validation_fraction: Fraction,
+        fold: NonNegativeInt,
         augment: Sequence[Augmentation],
         **loading: Unpack[Loading],
     ) -> None:
@@ -280,6 +282,7 @@ class SudokuFiles(ItemData):
         self.holds_out = path is not None and path == trained_path
         self.test_path = test_path
         self.validation_fraction = validation_fraction
+        self.fold = fold
         self.item_lines: list[str] = []
 
     @classmethod
@@ -308,7 +311,8 @@ class SudokuFiles(ItemData):
             return {TEST: other or everything, PREDICT: everything}
         for problem in self.unreadable:
             log.warning("left out: %s", problem)
-        train, val = (everything.select(solved[torch.from_numpy(rows)]) for rows in hold_out(len(solved), held))
+        chosen = hold_out(len(solved), held, self.fold)
+        train, val = (everything.select(solved[torch.from_numpy(rows)]) for rows in chosen)
         return {TRAIN: train, VAL: val, TEST: other or val, PREDICT: everything}
 
     def _read(self) -> tuple[ArrayItems, list[str]]:

@@ -270,6 +270,7 @@ class BabiStory(OwnData):
 
     yields = StoryQuestions
     follows_model: ClassVar[tuple[str, ...]] = ("statements",)
+    answered_by = "relation_network/babi_laptop"
     instead = "data=babi_story: has nothing to train on; train with data=babi, then mode=predict answers it"
 
     def __init__(

@@ -199,6 +199,7 @@ class OwnImages(OwnData):
     """
 
     yields = ImageQuestions
+    answered_by = "relation_network/clevr"
     instead = "data=image_questions: has no answers; train with data=clevr, then mode=predict answers it"
 
     def __init__(

@@ -96,8 +96,17 @@ def test_held_out_images_are_the_same_for_every_seed_and_not_trained_on(
         assert train | val == {image.tobytes() for image in mnist["train_images"]}
         held.append(val)
     assert held[0] == held[1]
-    kept, held_rows = hold_out(50_000, 5_000)
-    assert np.array_equal(np.sort(np.concatenate([kept, held_rows])), np.arange(50_000))
+
+
+def test_every_item_is_held_out_in_one_fold_and_trained_on_in_the_others() -> None:
+    held = []
+    for fold in range(10):
+        kept, out = hold_out(50_000, 5_000, fold)
+        assert np.array_equal(np.sort(np.concatenate([kept, out])), np.arange(50_000))
+        held.append(out)
+    assert np.array_equal(np.sort(np.concatenate(held)), np.arange(50_000))
+    with pytest.raises(UserError, match=r"data\.fold=10: 5000 of 50000 items are held out; choose 0 \.\.\. 9"):
+        hold_out(50_000, 5_000, 10)
 
 
 def test_the_order_depends_on_the_seed(mnist: dict[str, np.ndarray], make: Make) -> None:
@@ -269,6 +278,8 @@ def test_an_augmentation_that_cuts_to_another_shape_is_a_problem(make: Make) -> 
 
 def test_holding_out_everything_is_a_problem(make: Make) -> None:
     make(Digits).prepare_data()
+    found = make.problems(Digits, validation_images=299, fold=5)
+    assert found == ["data.fold=5: 299 of 1497 training images are held out in each; choose 0 ... 4"]
     found = make.problems(Digits, validation_images=1497)
     assert found[0].startswith("data.validation_images=1497: there are only 1497")
     with pytest.raises(UserError, match=r"data\.validation_images"):
