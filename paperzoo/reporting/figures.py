@@ -124,5 +124,5 @@ def _send(logger: Any, name: str, png: bytes, step: int) -> None:
     image = Image.open(io.BytesIO(png)).convert("RGB")
     if kind == "TensorBoardLogger":
         logger.experiment.add_image(f"figures/{name}", np.asarray(image), step, dataformats="HWC")
-    if kind == "WandbLogger":
+    if kind == "WandbRun":
         logger.log_image(f"figures/{name}", [image], step=step)

@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 import hydra.utils
-from pytorch_lightning.loggers import Logger, TensorBoardLogger, WandbLogger
+from pytorch_lightning.loggers import Logger, TensorBoardLogger
 from pytorch_lightning.utilities import rank_zero_only
 
 from paperzoo.config import instantiate
-from paperzoo.reporting import wandb_run
 from paperzoo.reporting.results import Row
+from paperzoo.reporting.wandb_run import WandbRun
 
 SUPPLIED = ("folder", "settings")  # arguments of a logger that the program fills in, if the logger takes them
 
@@ -40,6 +40,17 @@ def tensorboard_logger(folder: Path) -> TensorBoardLogger:
     return TensorBoardLogger(save_dir=str(folder), name="tensorboard", version="")
 
 
+def open_loggers(loggers: Sequence[Logger]) -> None:
+    """Begins what the loggers record to, before a run's first batch.
+
+    Raises:
+        UserError: it cannot be begun, and the user insists.
+    """
+    for logger in loggers:
+        if isinstance(logger, WandbRun):
+            logger.open()
+
+
 @rank_zero_only
 def close_loggers(
     loggers: Sequence[Logger], status: Literal["finished", "stopped", "failed"], rows: Sequence[Row] = ()
@@ -52,8 +63,8 @@ def close_loggers(
         rows: published against measured, for W&B's summary.
     """
     for logger in loggers:
-        if isinstance(logger, WandbLogger):
-            wandb_run.summarize(logger, rows)
-            wandb_run.finish(logger, exit_code=0 if status == "finished" else 1)
+        if isinstance(logger, WandbRun):
+            logger.summarize(rows)
+            logger.close(exit_code=0 if status == "finished" else 1)
         else:
             logger.finalize("success" if status == "finished" else "failed")

@@ -3,13 +3,19 @@
 import logging
 import netrc
 import os
-from collections.abc import Mapping, Sequence
+import shlex
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
 
+import requests
+from pydantic import PositiveFloat
 from pytorch_lightning.loggers import WandbLogger
+from pytorch_lightning.utilities import rank_zero_only
 
+from paperzoo.errors import UserError
 from paperzoo.reporting.results import Row
 
 log = logging.getLogger(__name__)
@@ -18,15 +24,8 @@ DEFAULT_SERVER = "https://api.wandb.ai"
 OFFLINE_MODES = ("offline", "dryrun")
 
 
-def wandb_logger(
-    folder: Path,
-    settings: Mapping[str, Any],
-    project: str,
-    entity: str | None = None,
-    tags: Sequence[str] = (),
-    notes: str | None = None,
-) -> WandbLogger:
-    """Lightning's logger for the W&B run that belongs to `folder`.
+class WandbRun(WandbLogger):
+    """Lightning's logger for the W&B run that belongs to `folder`; whatever happens to W&B, the training goes on.
 
     The run's id is the folder's name, so a resumed training continues the same W&B run. Without an account on this
     machine (WANDB_API_KEY or `wandb login`) it records offline and never asks for one; WANDB_MODE decides otherwise.
@@ -39,25 +38,140 @@ def wandb_logger(
         entity: W&B user or team; None for the account's default.
         tags: as shown in W&B.
         notes: as shown in W&B.
+        init_timeout: seconds that the server has to answer when the run begins; recorded offline if it does not.
+        finish_timeout: seconds for the last uploads; what they do not suffice for stays on the disk.
     """
-    offline = is_offline()
-    group = "/".join(folder.parts[-3:-1]) or None
-    logger = WandbLogger(
-        name=folder.name,
-        id=run_id(folder),
-        resume=None if offline else "allow",
-        offline=offline,
-        save_dir=str(folder),
-        project=project,
-        entity=entity,
-        group=group,
-        tags=list(tags),
-        notes=notes,
-        config=dict(settings),
-        settings={"quiet": True},  # the last lines on the terminal are the run's own table
-    )
-    logger._wandb_init.pop("anonymous", None)  # Lightning passes it always, and W&B warns about it always
-    return logger
+
+    def __init__(
+        self,
+        folder: Path,
+        settings: Mapping[str, Any],
+        project: str,
+        entity: str | None,
+        tags: Sequence[str],
+        notes: str | None,
+        init_timeout: PositiveFloat,
+        finish_timeout: PositiveFloat,
+    ) -> None:
+        offline = is_offline()
+        super().__init__(
+            name=folder.name,
+            id=run_id(folder),
+            save_dir=str(folder),
+            project=project,
+            entity=entity,
+            group="/".join(folder.parts[-3:-1]) or None,
+            tags=list(tags),
+            notes=notes,
+            config=dict(settings),
+            settings={  # the last lines on the terminal are the run's own table
+                "quiet": True,
+                "init_timeout": init_timeout,
+                "finish_timeout": finish_timeout,
+                "finish_timeout_raises": True,
+            },
+        )
+        self._wandb_init.pop("anonymous", None)  # Lightning passes it always, and W&B warns about it always
+        self._timeout = init_timeout
+        self._is_lost = False
+        if offline:
+            self._record_offline()
+
+    def _record_offline(self) -> None:
+        self._wandb_init |= {"mode": "offline", "resume": None}
+
+    @rank_zero_only
+    def open(self) -> None:
+        """Begins the W&B run: on the server, or offline where that cannot be reached.
+
+        Raises:
+            UserError: it cannot be reached, and WANDB_MODE=online insists on it.
+        """
+        if self._wandb_init.get("mode") != "offline" and (problem := self._begin_online()):
+            if os.environ.get("WANDB_MODE") == "online":
+                raise UserError(
+                    f"logger=wandb: {problem}, and WANDB_MODE=online insists on it; unset WANDB_MODE to record offline "
+                    "then, or choose logger=csv"
+                )
+            log.warning("W&B: %s; this run is recorded offline", problem)
+            self._record_offline()
+        self._safely(lambda: self.experiment)
+
+    def _begin_online(self) -> str | None:
+        """What keeps the run from beginning on the server; None if nothing does."""
+        address = os.environ.get("WANDB_BASE_URL") or DEFAULT_SERVER
+        if os.environ.get("WANDB_MODE") != "disabled":
+            if not has_account():
+                return f"there is no account for {address} on this machine (wandb login, or WANDB_API_KEY)"
+            try:
+                requests.head(address, timeout=self._timeout)
+            except requests.RequestException as error:
+                return f"{address} cannot be reached ({type(error).__name__})"
+        import wandb  # takes half a second, and only those who use it need it
+
+        try:
+            _ = self.experiment
+        except wandb.errors.Error as error:
+            return f"{address} does not begin the run ({str(error).splitlines()[0]})"
+        return None
+
+    def log_hyperparams(self, params: Any) -> None:
+        self._safely(lambda: super(WandbRun, self).log_hyperparams(params))
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        self._safely(lambda: super(WandbRun, self).log_metrics(metrics, step))
+
+    def log_image(self, key: str, images: list[Any], step: int | None = None, **kwargs: Any) -> None:
+        self._safely(lambda: super(WandbRun, self).log_image(key, images, step, **kwargs))
+
+    def _safely(self, action: Callable[[], Any]) -> None:
+        """Does something that needs W&B; the first time that it fails is told, and the last that it is tried."""
+        if self._is_lost:
+            return
+        try:
+            action()
+        except Exception as error:  # of whatever kind: the training matters more than who watches it
+            self._is_lost = True
+            log.warning("W&B is lost (%s): the run goes on without it; metrics.csv has all", _first_line(error))
+
+    @rank_zero_only
+    def summarize(self, rows: Sequence[Row]) -> None:
+        """Puts the published numbers and the differences beside the measured ones in the run's summary."""
+        if self._experiment is None:
+            return
+        for row in rows:
+            values = {f"published/{row.metric}": row.published, f"difference/{row.metric}": row.difference}
+            said = {name: value for name, value in values.items() if value is not None}
+            self._safely(lambda said=said: self.experiment.summary.update(said))  # type: ignore[misc]
+
+    @rank_zero_only
+    def close(self, exit_code: int) -> None:
+        """Ends the W&B run as finished or failed, and says how to upload what is on the disk only."""
+        if self._experiment is None:
+            return
+        run = self.experiment
+        try:
+            run.finish(exit_code=exit_code)
+        except Exception as error:  # the numbers are in the run's folder, whatever W&B says
+            log.warning("W&B: not everything was uploaded (%s); later: wandb sync %s", _first_line(error), _parts(run))
+            import wandb
+
+            with suppress(Exception):  # what is lost cannot be told so; the next run of this process begins afresh
+                wandb.teardown(exit_code=exit_code)
+        else:
+            if run.offline:
+                log.warning("W&B recorded offline; upload with: wandb sync %s", _parts(run))
+
+
+def _first_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
+
+
+def _parts(run: Any) -> str:
+    """What `wandb sync` needs for a run; one that was resumed offline was recorded in several parts."""
+    recorded = sorted(Path(run.dir).parent.parent.glob("*run-*"))
+    together = f"--id {run.id} " if len(recorded) > 1 else ""
+    return together + " ".join(shlex.quote(str(part)) for part in recorded)
 
 
 def run_id(folder: Path) -> str:
@@ -82,26 +196,3 @@ def has_account() -> bool:
         return netrc.netrc(str(path)).authenticators(host) is not None
     except (OSError, netrc.NetrcParseError):
         return False
-
-
-def summarize(logger: WandbLogger, rows: Sequence[Row]) -> None:
-    """Puts the published numbers and the differences beside the measured ones in the run's summary."""
-    if logger._experiment is None:
-        return
-    for row in rows:
-        if row.published is not None:
-            logger.experiment.summary[f"published/{row.metric}"] = row.published
-        if row.difference is not None:
-            logger.experiment.summary[f"difference/{row.metric}"] = row.difference
-
-
-def finish(logger: WandbLogger, exit_code: int) -> None:
-    """Ends the W&B run as finished or failed, and says how to upload what was recorded offline."""
-    if logger._experiment is None:
-        return
-    run = logger.experiment
-    run.finish(exit_code=exit_code)
-    if run.offline:
-        sessions = sorted(Path(run.dir).parent.parent.glob(f"offline-run-*-{run.id}"))
-        together = f"--id {run.id} " if len(sessions) > 1 else ""  # a resumed run was recorded in several parts
-        log.warning("W&B recorded offline; upload with: wandb sync %s%s", together, " ".join(map(str, sessions)))

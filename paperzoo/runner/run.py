@@ -20,6 +20,7 @@ from paperzoo.config import instantiate
 from paperzoo.datamodule import PaperData
 from paperzoo.errors import UserError
 from paperzoo.refusals import trainer_refusal
+from paperzoo.reporting.loggers import open_loggers
 from paperzoo.reporting.metrics_csv import FILE_NAME as METRICS_FILE
 from paperzoo.reporting.metrics_csv import read_metrics
 from paperzoo.reporting.predictions import KeepFirstBatch, write_predictions
@@ -130,6 +131,7 @@ def train(job: Job, parts: Parts) -> float | None:
         save_settings(job.folder, job.settings, job.overrides)
     metrics: dict[str, float] = {}
     with reporting(job, parts, metrics), user_errors(job), relaunchable(job.folder, job.arguments):
+        open_loggers(trainer.loggers)
         if resumed is None and module.initial_batch_size:
             data.prepare_data()
             data.setup("fit")
@@ -157,6 +159,7 @@ def test(job: Job, parts: Parts) -> float | None:
     """Evaluates a checkpoint on the test set and reports; returns the test value of the optimised metric."""
     metrics: dict[str, float] = {}
     with reporting(job, parts, metrics), user_errors(job), relaunchable(job.folder, job.arguments):
+        open_loggers(parts.trainer.loggers)
         parts.trainer.test(parts.module, datamodule=parts.data, verbose=False)
         metrics |= _logged(parts.trainer)
     complain_of_unreadable(parts.data)

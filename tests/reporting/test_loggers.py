@@ -1,20 +1,34 @@
 import os
+import signal
 import stat
+import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import wandb
 from hydra import compose, initialize_config_dir
-from pytorch_lightning.loggers import TensorBoardLogger, WandbLogger
+from pytorch_lightning import Callback
+from pytorch_lightning.loggers import TensorBoardLogger
 
 import paperzoo.cli  # noqa: F401 - its resolvers
+from paperzoo.errors import UserError
 from paperzoo.reporting import wandb_run
 from paperzoo.reporting.figures import Figures
-from paperzoo.reporting.loggers import build_loggers, close_loggers
+from paperzoo.reporting.loggers import build_loggers, close_loggers, open_loggers
 from paperzoo.reporting.results import Row
 from tests.tiny_training import TinyData, tiny_model, tiny_trainer
 
-WANDB = {"_target_": "paperzoo.reporting.wandb_run.wandb_logger", "project": "paperzoo"}
+WANDB = {
+    "_target_": "paperzoo.reporting.wandb_run.WandbRun",
+    "project": "paperzoo",
+    "entity": None,
+    "tags": [],
+    "notes": None,
+    "init_timeout": 5.0,
+    "finish_timeout": 1.0,
+}
 TENSORBOARD = {"_target_": "paperzoo.reporting.loggers.tensorboard_logger"}
 
 
@@ -91,14 +105,14 @@ def test_two_offline_runs_in_one_process_are_two_runs_and_are_closed(no_account,
         trainer = tiny_trainer(folder / job, Figures(every_n_epochs=1), max_epochs=1)
         trainer.loggers = [*trainer.loggers, *loggers]
         trainer.fit(tiny_model(), TinyData())
-        assert isinstance(wandb_logger, WandbLogger)
+        assert isinstance(wandb_logger, wandb_run.WandbRun)
         run = wandb_logger.experiment
         recorded.append(run.id)
         assert run.config["seed"] == 0
         assert run.config["logger"] == {"wandb": WANDB}
         assert run.group == "cifar10/" + folder.name
         rows = [Row("test/loss", 1.0, "Table 1", "min", 1.5)]
-        wandb_run.summarize(wandb_logger, rows)
+        wandb_logger.summarize(rows)
         assert run.summary["published/test/loss"] == 1.0
         assert run.summary["difference/test/loss"] == 0.5
         close_loggers(loggers, status, rows)
@@ -111,3 +125,85 @@ def test_two_offline_runs_in_one_process_are_two_runs_and_are_closed(no_account,
 def test_closing_loggers_that_never_logged_does_nothing(no_account, folder):
     close_loggers(build_loggers({"wandb": WANDB, "tensorboard": TENSORBOARD}, folder, {}), "failed")
     assert not (folder / "wandb").exists()
+
+
+@pytest.fixture
+def server(no_account, monkeypatch) -> Iterator[subprocess.Popen]:
+    """A server that answers, and an account for it."""
+    script = Path(__file__).with_name("fake_wandb.py")
+    process = subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    monkeypatch.setenv("WANDB_BASE_URL", f"http://127.0.0.1:{int(process.stdout.readline())}")
+    monkeypatch.setenv("WANDB_API_KEY", "a" * 40)
+    yield process
+    process.kill()
+    wandb.teardown()
+
+
+def trained(loggers, folder, at_end_of_first_epoch):
+    """What is left of a training whose first epoch ends with something."""
+    trainer = tiny_trainer(folder, AtEpochEnd(at_end_of_first_epoch), max_epochs=3, log_every_n_steps=1)
+    trainer.loggers = [*trainer.loggers, *loggers]
+    trainer.fit(tiny_model(), TinyData())
+    return trainer
+
+
+class AtEpochEnd(Callback):
+    def __init__(self, action):
+        self.action = action
+
+    def on_train_epoch_end(self, trainer, pl_module):
+        if trainer.current_epoch == 0:
+            self.action()
+
+
+def test_a_server_that_cannot_be_reached_is_told_and_the_run_recorded_offline(server, folder, caplog):
+    server.kill()
+    server.wait()
+    (logger,) = loggers = build_loggers({"wandb": WANDB}, folder, {})
+    open_loggers(loggers)
+    assert "cannot be reached (ConnectionError); this run is recorded offline" in caplog.text
+    assert logger.experiment.offline
+    close_loggers(loggers, "finished")
+    assert f"wandb sync {folder}" in caplog.text
+
+
+def test_who_insists_on_a_server_that_cannot_be_reached_is_refused(server, folder, monkeypatch):
+    server.kill()
+    server.wait()
+    monkeypatch.setenv("WANDB_MODE", "online")
+    loggers = build_loggers({"wandb": WANDB}, folder, {})
+    with pytest.raises(UserError, match=r"cannot be reached.*WANDB_MODE=online insists"):
+        open_loggers(loggers)
+    monkeypatch.delenv("WANDB_API_KEY")
+    with pytest.raises(UserError, match=r"there is no account for http://127.*WANDB_MODE=online insists"):
+        open_loggers(loggers)
+
+
+def test_a_server_that_dies_in_the_middle_stops_no_run(server, folder, caplog):
+    loggers = build_loggers({"wandb": WANDB}, folder, {})
+    open_loggers(loggers)
+    assert not loggers[0].experiment.offline
+    assert trained(loggers, folder, server.kill).current_epoch == 3
+    close_loggers(loggers, "finished")
+    assert "not everything was uploaded" in caplog.text
+    assert f"wandb sync {folder}" in caplog.text
+
+
+def test_a_service_of_wandb_that_dies_in_the_middle_stops_no_run(server, folder, caplog):
+    loggers = build_loggers({"wandb": WANDB}, folder, {})
+    open_loggers(loggers)
+
+    def kill_service():
+        found = subprocess.run(["pgrep", "-P", str(os.getpid()), "-f", "wandb-core"], capture_output=True, text=True)
+        assert found.stdout
+        for pid in found.stdout.split():
+            os.kill(int(pid), signal.SIGKILL)
+
+    assert trained(loggers, folder, kill_service).current_epoch == 3
+    close_loggers(loggers, "finished")
+    assert caplog.text.count("W&B is lost") == 1
+    (next_run,) = build_loggers({"wandb": WANDB}, folder / "1", {})
+    open_loggers([next_run])
+    assert not next_run.experiment.offline
+    close_loggers([next_run], "finished")
