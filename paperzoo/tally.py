@@ -15,14 +15,14 @@ class Tally:
 
     def add(self, name: str, values: Tensor) -> None:
         """Adds one value for each item that counts; there may be none."""
-        self._add(name, float(values.sum()), values.numel())
+        self._add(name, float(values.sum(dtype=torch.float64)), values.numel())
 
     def add_mean(self, name: str, mean: Tensor, items: int) -> None:
         """Adds the mean of so many items."""
-        self._add(name, float(mean * items), items)
+        self._add(name, float(mean) * items, items)
 
     def _add(self, name: str, total: float, items: int) -> None:
-        self.sums[name] = self.sums.get(name, torch.zeros(2)) + torch.tensor([total, items])
+        self.sums[name] = self.sums.get(name, _nothing()) + torch.tensor([total, items], dtype=torch.float64)
 
     def means(self, reduce: Callable[..., Any], device: torch.device) -> dict[str, float]:
         """The mean of each name that any item of any process counted for.
@@ -36,9 +36,13 @@ class Tally:
         names = _of_all_processes(list(self.sums))
         if not names:
             return {}
-        here = torch.stack([self.sums.get(name, torch.zeros(2)) for name in names])
+        here = torch.stack([self.sums.get(name, _nothing()) for name in names])
         totals = reduce(here.to(device), reduce_op="sum")
         return {name: float(total / count) for name, (total, count) in zip(names, totals, strict=True) if count > 0}
+
+
+def _nothing() -> Tensor:
+    return torch.zeros(2, dtype=torch.float64)
 
 
 def _of_all_processes(names: list[str]) -> list[str]:

@@ -36,6 +36,13 @@ def test_the_processes_sum() -> None:
     assert tally.means(lambda sums, **_: sums + torch.tensor([2.0, 2.0]), CPU) == {"core_recovered": 0.75}
 
 
+def test_many_small_values_keep_their_digits() -> None:
+    tally = Tally()
+    for _ in range(1000):
+        tally.add("bits", torch.full((100,), 3.1))
+    assert abs(tally.means(alone, CPU)["bits"] - torch.tensor(3.1).item()) < 1e-9
+
+
 def test_names_keep_the_order_in_which_they_came() -> None:
     tally = Tally()
     for name in ("loss", "accuracy", "core"):

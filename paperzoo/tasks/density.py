@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -22,6 +23,7 @@ from paperzoo.batches import (
     LabelledImages,
     LatentVectors,
 )
+from paperzoo.datamodule import stream_seed
 from paperzoo.module import Measures, OptimizerFactory, PaperModule, scheduled
 from paperzoo.nn.flow import Image, ImageFlow, Label, Latents, PerImage
 from paperzoo.reporting.images import image_grid, save_png
@@ -43,11 +45,30 @@ def quantize(image: Bytes, n_bits: int) -> Image:
     return (image >> (8 - n_bits)).float()
 
 
-def dequantize(image: Bytes, n_bits: int) -> Image:
-    """Spreads each of the 2^n_bits levels uniformly over its bin of [0, 1), so that a density can be fitted."""
+def dequantize(image: Bytes, n_bits: int, noise: Image | None = None) -> Image:
+    """Spreads each of the 2^n_bits levels uniformly over its bin of [0, 1), so that a density can be fitted.
+
+    Args:
+        image: the images.
+        n_bits: bits of every value that are kept.
+        noise: where in its bin each value lies, 0 to 1; drawn anew if it is not given.
+    """
     levels = quantize(image, n_bits)
-    x = (levels + torch.rand_like(levels)) / 2**n_bits
+    x = (levels + (torch.rand_like(levels) if noise is None else noise)) / 2**n_bits
     return x.clamp(max=1 - 2**-24)  # 255 + 0.9999999 rounds to 256 in float32
+
+
+def noise_of(image: Bytes) -> Image:
+    """Uniform noise that is a function of each image alone.
+
+    What an evaluation measures then depends neither on the images beside one, nor on device, process or place.
+    """
+    generator = torch.Generator()
+    noise = [
+        torch.rand(one.shape, generator=generator.manual_seed(stream_seed("noise", sha256(one.numpy()).hexdigest())))
+        for one in image.cpu().contiguous()
+    ]
+    return torch.stack(noise).to(image.device) if noise else torch.zeros_like(image, dtype=torch.float32)
 
 
 def centred(image: Bytes, n_bits: int) -> Image:
@@ -164,9 +185,13 @@ class DensityModule(PaperModule):
     def training_loss(self, metrics: dict[str, Tensor]) -> Tensor:
         return metrics["bits_per_dim"]
 
+    def dequantized(self, image: Bytes) -> Image:
+        """Images as the flow takes them: with new noise in training, else with that of each image."""
+        return dequantize(image, self.n_bits, None if self.training else noise_of(image))
+
     def bits_per_dim(self, batch: Batch) -> PerImage:
         """Bits per dimension of each image, with one draw of the dequantisation noise."""
-        x = dequantize(batch.image, self.n_bits)
+        x = self.dequantized(batch.image)
         return bits_per_dim(self.flow.log_prob(x, self.label_of(batch)), x[0].numel(), self.n_bits)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
@@ -186,7 +211,7 @@ class DensityModule(PaperModule):
         if isinstance(batch, AttributedImages):
             if self.attribute_means is None:
                 self.attribute_means = AttributeMeans(self.flow.latent_shapes)
-            self.attribute_means.update(self.flow.encode(dequantize(batch.image, self.n_bits)), batch.attributes)
+            self.attribute_means.update(self.flow.encode(self.dequantized(batch.image)), batch.attributes)
 
     def begin_evaluation(self) -> None:
         super().begin_evaluation()
@@ -247,13 +272,13 @@ class DensityModule(PaperModule):
 
     def interpolate(self, first: Bytes, last: Bytes) -> UInt8[Tensor, "step channel height width"]:
         """The images on the straight line between the latents of two images, each given with a batch axis of 1."""
-        latents = self.flow.encode(dequantize(torch.cat([first, last]), self.n_bits))
+        latents = self.flow.encode(self.dequantized(torch.cat([first, last])))
         way = torch.linspace(0, 1, self.interpolation_steps, device=first.device).view(-1, 1, 1, 1)
         return to_bytes(self.flow.decode([torch.lerp(eps[:1], eps[1:], way) for eps in latents]), self.n_bits)
 
     def manipulate(self, image: Bytes, attribute: int) -> UInt8[Tensor, "step channel height width"]:
         """One image moved along an attribute's direction from alpha = -1 to alpha = 1."""
-        return self._moved(self.flow.encode(dequantize(image, self.n_bits)), attribute)
+        return self._moved(self.flow.encode(self.dequantized(image)), attribute)
 
     def _moved(self, latents: Latents, attribute: int) -> UInt8[Tensor, "step channel height width"]:
         assert self.attribute_means is not None
@@ -335,7 +360,7 @@ class DensityModule(PaperModule):
         return {name: known[name] for name in shown}
 
     def _reconstruction_figure(self, image: Bytes) -> Figure:
-        x = dequantize(image, self.n_bits)
+        x = self.dequantized(image)
         latents = self.flow.encode(x)
         decoded = self.flow.decode(latents)
         per_image = (decoded - x).abs().flatten(1).amax(1)

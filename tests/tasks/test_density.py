@@ -24,7 +24,15 @@ from paperzoo.batches import (
 )
 from paperzoo.nn.flow import ImageFlow
 from paperzoo.reporting.images import tile
-from paperzoo.tasks.density import AttributeMeans, DensityModule, bits_per_dim, dequantize, quantize, to_bytes
+from paperzoo.tasks.density import (
+    AttributeMeans,
+    DensityModule,
+    bits_per_dim,
+    dequantize,
+    noise_of,
+    quantize,
+    to_bytes,
+)
 
 
 class Affine(ImageFlow):
@@ -89,6 +97,23 @@ def test_dequantised_values_stay_in_the_bin_of_their_level(n_bits):
     torch.testing.assert_close((x * 2**n_bits).floor(), quantize(image, n_bits))
     assert quantize(image, n_bits).unique().numel() == 2**n_bits
     torch.testing.assert_close(to_bytes(x, n_bits), image // 2 ** (8 - n_bits) * 2 ** (8 - n_bits))
+
+
+def test_the_noise_of_an_evaluated_image_is_its_own_whatever_stands_beside_it_and_uniform():
+    image = torch.randint(256, (64, 3, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    noise = noise_of(image)
+    torch.testing.assert_close(noise_of(image.flip(0)[:5]), noise.flip(0)[:5], rtol=0, atol=0)
+    assert noise.flatten(1).unique(dim=0).shape[0] == 64
+    levels = noise.flatten().sort().values
+    assert (levels - torch.linspace(0, 1, levels.numel())).abs().max() < 1.63 / math.sqrt(levels.numel())  # at 1 %
+
+
+def test_what_an_image_is_worth_does_not_depend_on_its_batch_nor_on_what_was_drawn_before():
+    density, batch = module(n_bits=5).eval(), images()
+    together = density.bits_per_dim(batch)
+    torch.rand(7)
+    alone = [density.bits_per_dim(type(batch)(*(column[i : i + 1] for column in batch))) for i in range(2)]
+    torch.testing.assert_close(torch.cat(alone), together[:2])
 
 
 def test_dequantised_values_are_below_one_whatever_the_noise(monkeypatch):

@@ -56,8 +56,8 @@ class BatchOrder(RunOrder[Tensor]):
     """Yields the indices of one batch after the other: int64 tensors of at most `batch_size`.
 
     Training order is a permutation drawn from (seed, epoch), cut to whole batches and dealt to the ranks in turn;
-    evaluation order is 0, 1, 2, ... with nothing dropped and nothing repeated, but with `SpreadEvaluation`. A single
-    process may train on a set that is smaller than one batch.
+    evaluation order is 0, 1, 2, ... with nothing dropped and nothing repeated, but with `SpreadEvaluation`; ranks share
+    what is left in the end. A single process may train on a set that is smaller than one batch.
 
     Args:
         size: items in the set.
@@ -73,7 +73,13 @@ class BatchOrder(RunOrder[Tensor]):
     def __len__(self) -> int:
         rank, world = self._ranks
         if not self.shuffle:
-            return len(range(rank * self.batch_size, self.size, self.batch_size * world))
+            if 0 < self.size < world:
+                raise UserError(
+                    f"trainer.devices={world}: there are {self.size} items to evaluate, less than one for each device; "
+                    "choose fewer devices"
+                )
+            full, left = divmod(self.size, self.batch_size * world)
+            return full + (rank < left)
         if world == 1:
             return max(min(self.size, 1), self.size // self.batch_size)
         if self.size < self.batch_size * world:
@@ -94,19 +100,21 @@ class BatchOrder(RunOrder[Tensor]):
     def __iter__(self) -> Iterator[Tensor]:
         rank, world = self._ranks
         if not self.shuffle:
-            return iter(self._evaluated()[rank::world])
+            return iter(self._evaluated())
         epoch, position = self._next_in_run()
         batches = self.order(epoch).split(self.batch_size)[rank::world][: len(self)]
         return iter(batches[position:])
 
     def _evaluated(self) -> tuple[Tensor, ...]:
-        """The batches of all ranks."""
+        """The batches of this rank."""
+        rank, world = self._ranks
         limit = self._limit() if self.data.spreads_evaluation else None
         if limit is None or limit >= len(self):
-            return torch.arange(self.size).split(self.batch_size)
-        batches = limit * self._ranks[1]
+            rounds = torch.arange(self.size).split(self.batch_size * world)
+            return tuple(items.tensor_split(world)[rank] for items in rounds)[: len(self)]
+        batches = limit * world
         spread = torch.arange(batches * self.batch_size) * self.size // (batches * self.batch_size)
-        return tuple(spread.view(self.batch_size, batches).T)
+        return tuple(spread.view(self.batch_size, batches).T[rank::world])
 
     def _limit(self) -> int | None:
         """Batches of the validation or test under way on each rank; None: it is not limited."""

@@ -18,7 +18,16 @@ from pydantic import PositiveInt
 from torch.utils.data import Dataset
 
 from paperzoo.batches import SatProblems
-from paperzoo.data.logic.sat import Evaluated, Problem, SatArguments, SatData, batch_of, is_satisfiable, packed
+from paperzoo.data.logic.sat import (
+    Evaluated,
+    Problem,
+    SatArguments,
+    SatData,
+    batch_of,
+    formula_nodes,
+    is_satisfiable,
+    packed,
+)
 from paperzoo.datamodule import stream_seed
 from paperzoo.logic.cnf import Formula
 
@@ -286,11 +295,7 @@ class GraphStream(Dataset[SatProblems]):
         self.problems, self.nodes, self.seed = problems, nodes, seed
 
     def __getitem__(self, number: int) -> SatProblems:
-        return batch_of(next(packed(self.problems.training(self.seed, number), _formula_nodes, self.nodes)))
-
-
-def _formula_nodes(problem: Problem) -> int:
-    return problem.formula.nodes
+        return batch_of(next(packed(self.problems.training(self.seed, number), formula_nodes, self.nodes)))
 
 
 class GraphSat(SatData):

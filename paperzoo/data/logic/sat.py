@@ -69,6 +69,11 @@ def packed(items: Iterable[T], nodes: Callable[[T], int], limit: int) -> Iterato
         yield pack
 
 
+def formula_nodes(problem: Problem) -> int:
+    """What a problem takes of a batch: a node for each literal and each clause."""
+    return problem.formula.nodes
+
+
 class Packs(Dataset[SatProblems], Generic[T]):
     """Batches of fixed items, packed by their nodes: `packs[index]` is the batch of the packs that `index` names."""
 
@@ -195,24 +200,34 @@ class SatData(GeneratedData):
     def make(self, part: str) -> ItemSet | Stream:
         if part == TRAIN:
             return self.training()
-        problems = self.problems("test" if part == TEST else "val")
-        return Packs(list(packed(problems, lambda problem: problem.formula.nodes, self.eval_nodes)), batch_of)
+        return self.evaluation_packs(self.problems("test" if part == TEST else "val"))
+
+    def evaluation_packs(self, problems: Sequence[Problem]) -> Packs[Problem]:
+        """The batches in which these problems are evaluated: one for each device at least."""
+        limit = self.eval_nodes
+        packs = list(packed(problems, formula_nodes, limit))
+        while len(packs) < min(self._devices, len(problems)):
+            limit //= 2
+            packs = list(packed(problems, formula_nodes, limit))
+        return Packs(packs, batch_of)
+
+    @property
+    def _devices(self) -> int:
+        return self.trainer.world_size if self.trainer else 1
 
     def order(self, part: str) -> RunOrder[Any]:
         """The order of a part; of fixed packs each device has at least one.
 
         Raises:
-            UserError: there are fewer packs than devices.
+            UserError: there are fewer packs to train on than devices.
         """
         packs = self.parts[part]
         if not isinstance(packs, Packs):
             return StreamOrder(self.batches_per_epoch, self)
-        devices = self.trainer.world_size if self.trainer else 1
-        if len(packs) < devices:
-            limit = "batch_nodes" if part == TRAIN else "eval_nodes"
+        if part == TRAIN and len(packs) < self._devices:
             raise UserError(
-                f"data.{limit}={getattr(self, limit)}: all problems fill {len(packs)} batches of so many nodes, less "
-                f"than one for each of {devices} devices; choose fewer nodes or fewer devices"
+                f"data.batch_nodes={self.batch_nodes}: all problems fill {len(packs)} batches of so many nodes, less "
+                f"than one for each of {self._devices} devices; choose fewer nodes or fewer devices"
             )
         return BatchOrder(len(packs), 1, self, shuffle=part == TRAIN)
 

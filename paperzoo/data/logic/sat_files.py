@@ -12,7 +12,7 @@ from pydantic import NonNegativeInt, PositiveInt
 from paperzoo.data.base.items import ItemSet, Stream
 from paperzoo.data.base.module import PREDICT, TRAIN
 from paperzoo.data.base.order import hold_out
-from paperzoo.data.logic.sat import UNKNOWN, Evaluated, Packs, Problem, SatData, batch_of, packed
+from paperzoo.data.logic.sat import UNKNOWN, Evaluated, Packs, Problem, SatData, batch_of, formula_nodes, packed
 from paperzoo.errors import UserError
 
 Fraction = Annotated[float, Gt(0), Lt(1)]
@@ -118,8 +118,8 @@ class SatFiles(SatData):
             log.warning("%s: %d formulas have no label and are left out of the training", self.path, unlabelled)
         for problem in self.unreadable:
             log.warning("left out: %s", problem)
-        by_size = sorted(problems, key=_nodes)
-        return Packs(list(packed(by_size, _nodes, self.batch_nodes)), batch_of)
+        by_size = sorted(problems, key=formula_nodes)
+        return Packs(list(packed(by_size, formula_nodes, self.batch_nodes)), batch_of)
 
     def setup(self, stage: str | None = None) -> None:
         if stage != "predict":
@@ -131,11 +131,7 @@ class SatFiles(SatData):
     def make(self, part: str) -> ItemSet | Stream:
         if part == TRAIN:
             return self.training()
-        return Packs(list(packed(self.problems(part), _nodes, self.eval_nodes)), batch_of)
+        return self.evaluation_packs(self.problems(part))
 
     def item_names(self) -> list[str]:
         return [problem.name for problem in self.problems(PREDICT)]
-
-
-def _nodes(problem: Problem) -> int:
-    return problem.formula.nodes

@@ -124,7 +124,7 @@ class GlowModule(DensityModule):
         """Bits per dimension of each image; of images without labels under the even mixture of all classes."""
         if not self.class_conditional or isinstance(batch, LabelledImages):
             return super().bits_per_dim(batch)
-        x = dequantize(batch.image, self.n_bits)
+        x = self.dequantized(batch.image)
         labels = torch.arange(self.num_classes, device=x.device)
         of_class = torch.stack([self.flow.log_prob(x, label.expand(len(x))) for label in labels])
         log_prob = of_class.logsumexp(0) - math.log(self.num_classes)
@@ -139,7 +139,7 @@ class GlowModule(DensityModule):
         label = self.label_of(batch)
         if label is None:
             return super().metrics(batch)
-        x = dequantize(batch.image, self.n_bits)
+        x = self.dequantized(batch.image)
         latents, log_det = self.flow(x, label)
         logits = self.flow.classify(latents, label)
         bits = bits_per_dim(standard_normal_log_prob(latents) + log_det, x[0].numel(), self.n_bits)

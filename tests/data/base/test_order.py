@@ -148,6 +148,21 @@ def test_prediction_gives_the_test_images_in_order(tmp_path: Path, make: Make, r
     assert len(data.item_names()) == 300
 
 
+@pytest.mark.parametrize("size", [3, 4, 5, 11, 12, 13, 14, 103])
+def test_no_rank_is_without_an_item_to_evaluate_where_there_is_one_for_each(size: int) -> None:
+    orders = [BatchOrder(size, 4, on_rank(rank, 3), shuffle=False) for rank in range(3)]
+    dealt = [list(order) for order in orders]
+    assert [len(order) for order in orders] == [len(batches) for batches in dealt]
+    assert all(len(batch) for batches in dealt for batch in batches)
+    assert all(batches for batches in dealt)
+    assert sorted(torch.cat([batch for batches in dealt for batch in batches]).tolist()) == list(range(size))
+
+
+def test_fewer_items_to_evaluate_than_devices_are_told() -> None:
+    with pytest.raises(UserError, match=r"trainer\.devices=3: there are 2 items to evaluate, less than one for each"):
+        len(BatchOrder(2, 4, on_rank(0, 3), shuffle=False))
+
+
 def on_rank(rank: int, world: int, *, epoch: int = 0, seed: int = 0) -> PaperData:
     """A DataModule whose trainer is on `rank` of `world` at the start of `epoch`."""
     data = PaperData(workers=0, seed=seed)

@@ -161,13 +161,19 @@ def test_a_fixed_set_has_each_pair_once_an_epoch_and_its_batches_in_another_orde
     assert first != second
 
 
-@pytest.mark.parametrize(("loader", "limit"), [("train_dataloader", "batch_nodes"), ("val_dataloader", "eval_nodes")])
-def test_a_fixed_set_too_small_for_all_devices_is_refused(loader: str, limit: str) -> None:
+def test_a_training_set_too_small_for_all_devices_is_refused() -> None:
     data = sr(training_pairs=1, validation_pairs=1)
     data.setup("fit")
     data.trainer = type("Trainer", (), {"world_size": 2, "global_rank": 0})()
-    with pytest.raises(UserError, match=rf"data\.{limit}=400: all problems fill 1 batches .* each of 2 devices"):
-        getattr(data, loader)()
+    with pytest.raises(UserError, match=r"data\.batch_nodes=400: all problems fill 1 batches .* each of 2 devices"):
+        data.train_dataloader()
+
+
+def test_problems_that_fit_one_batch_are_evaluated_by_all_devices() -> None:
+    data = sr(training_pairs=10, validation_pairs=1)
+    data.trainer = type("Trainer", (), {"world_size": 2, "global_rank": 1, "testing": False, "validating": True})()
+    data.setup("fit")
+    assert [len(batch.satisfiable) for batch in data.val_dataloader()] == [1]
 
 
 def test_the_initial_batch_is_what_training_starts_with() -> None:
