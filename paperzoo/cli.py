@@ -16,6 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from paperzoo.errors import UserError, report_user_error
+from paperzoo.files import REFUSALS
 from paperzoo.refusals import refusal
 from paperzoo.runner.folder import latest_run, quoted, run_name
 
@@ -178,9 +179,14 @@ def main() -> None:
     except KeyboardInterrupt:
         print("paperzoo: interrupted", file=sys.stderr)
         sys.exit(EXIT_INTERRUPTED)
-    except (HydraException, OmegaConfBaseException, ValueError) as error:
+    except (HydraException, OmegaConfBaseException, ValueError, OSError) as error:
         if _began:
             raise
+        if isinstance(cause := error.__cause__ or error, OSError):
+            why = REFUSALS.get(cause.errno or 0, cause.strerror or str(cause))
+            report_user_error(UserError(f"{cause.filename}: {why}; choose another folder: output_root=FOLDER"))
+            sys.exit(EXIT_USER_ERROR)
+        assert not isinstance(error, OSError)
         report_user_error(UserError(refusal(error, sys.argv[1:], options)))
         sys.exit(EXIT_USER_ERROR)
 

@@ -1,11 +1,27 @@
 """Files written whole or not at all: to a temporary name in the same folder, then renamed; and those of a folder."""
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from paperzoo.errors import UserError
+
+REFUSALS = {
+    errno.ENOSPC: "the disk is full",
+    errno.EDQUOT: "your quota of this disk is used up",
+    errno.EFBIG: "it would be larger than a file may be here (ulimit -f)",
+    errno.EACCES: "you have no permission",
+    errno.EPERM: "you have no permission",
+    errno.EROFS: "this disk is read-only",
+    errno.ENOTDIR: "a file is where a folder should be",
+    errno.EEXIST: "a file is where a folder should be",
+    errno.ENAMETOOLONG: "the name is too long",
+}
+"""What a machine may refuse of a file, in words; other errors are no user's business."""
+
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 
 
 @contextmanager
@@ -35,9 +51,9 @@ def replacing(path: Path) -> Iterator[Path]:
         with atomically(path) as temporary:
             yield temporary
     except OSError as error:
-        raise UserError(
-            f"{path}: cannot be written ({error.strerror or error}); make room or choose another folder"
-        ) from error
+        why = REFUSALS.get(error.errno or 0, error.strerror or str(error))
+        remedy = "make room or choose another folder" if error.errno in NO_SPACE else "choose another folder"
+        raise UserError(f"{path}: cannot be written: {why}; {remedy}") from error
 
 
 def write_text(path: Path, text: str) -> Path:

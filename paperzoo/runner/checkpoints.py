@@ -1,7 +1,6 @@
 """Checkpoints that survive: written whole or not at all, where training can continue bit for bit, never after a NaN."""
 
 import copy
-import errno
 import logging
 import os
 import pickle
@@ -21,7 +20,7 @@ from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor
 
 from paperzoo.errors import UserError
-from paperzoo.files import atomically
+from paperzoo.files import NO_SPACE, REFUSALS, atomically
 from paperzoo.reporting.metrics_csv import MetricsBookmark
 from paperzoo.runner.commands import resume_command
 
@@ -76,11 +75,12 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
 
 def _cannot_write(path: Path, checkpoint: dict[str, Any], error: OSError) -> str:
     kept = f"the previous {path.name} is intact" if path.exists() else "nothing was left half-written"
-    if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        return f"checkpoint {path}: cannot be written ({error.strerror or error}); {kept}"
+    why = REFUSALS.get(error.errno or 0, error.strerror or str(error))
+    if error.errno not in NO_SPACE:
+        return f"checkpoint {path}: cannot be written: {why}; {kept}"
     needed, free = _tensor_bytes(checkpoint) / 2**20, shutil.disk_usage(path.parent).free / 2**20
     return (
-        f"checkpoint {path}: the disk is full ({error.strerror}): about {needed:.0f} MiB are needed, "
+        f"checkpoint {path}: {why}: about {needed:.0f} MiB are needed, "
         f"{free:.0f} MiB are free; {kept}. Make room, then: {resume_command(path.parent.parent)}"
     )
 

@@ -1,6 +1,5 @@
 """A run from config to report: settle -> check -> build -> fit -> test -> report; all the parts meet here alone."""
 
-import errno
 import shutil
 import signal
 import warnings
@@ -19,6 +18,7 @@ from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from paperzoo.config import instantiate
 from paperzoo.datamodule import PaperData
 from paperzoo.errors import UserError
+from paperzoo.files import NO_SPACE, REFUSALS
 from paperzoo.refusals import trainer_refusal
 from paperzoo.reporting.loggers import open_loggers
 from paperzoo.reporting.metrics_csv import FILE_NAME as METRICS_FILE
@@ -101,12 +101,11 @@ def user_errors(job: Job) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno != errno.ENOSPC:
+        if error.errno not in REFUSALS:
             raise
-        where = error.filename or job.folder
-        raise UserError(
-            f"{where}: the disk is full; what was saved before is whole. Make room, then: {resume_command(job.folder)}"
-        ) from error
+        where, why = error.filename or job.folder, REFUSALS[error.errno]
+        room = f"Make room, then: {resume_command(job.folder)}" if error.errno in NO_SPACE else "Choose another place"
+        raise UserError(f"{where}: {why}; what was saved before is whole. {room}") from error
     except MisconfigurationException as error:
         raise UserError(trainer_refusal(error, job.settings["trainer"])) from error
     except torch.OutOfMemoryError as error:

@@ -4,7 +4,6 @@ A folder is prepared when its `manifest.json` is there: that file is written las
 then everything lies in a folder of its own below, which the next preparation clears away if its writer was killed.
 """
 
-import errno
 import hashlib
 import io
 import json
@@ -19,10 +18,9 @@ import numpy as np
 from filelock import FileLock
 
 from paperzoo.errors import UserError
-from paperzoo.files import atomically
+from paperzoo.files import NO_SPACE, REFUSALS, atomically
 
 BLOCK_BYTES = 1 << 24
-DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class ArrayCache:
@@ -110,15 +108,15 @@ class ArrayCache:
             with FileLock(self.folder / ".lock"):
                 yield
         except OSError as error:
-            if error.errno in DISK_FULL:
+            ours = self.folder in (place := Path(error.filename or self.folder)).parents or place in self.folder.parents
+            if error.errno in NO_SPACE:
                 raise UserError(
-                    f"{self.folder}: no space left on this disk; nothing half-written was kept. "
+                    f"{self.folder}: {REFUSALS[error.errno]}; nothing half-written was kept. "
                     "Free some space, or choose another disk with data_root=FOLDER"
                 ) from error
-            ours = str(error.filename or "").startswith(str(self.folder))
-            if ours and error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST):
+            if (ours or place == self.folder) and error.errno in REFUSALS:
                 raise UserError(
-                    f"{self.folder}: cannot be written to ({error.strerror}); choose data_root=FOLDER"
+                    f"{self.folder}: cannot be written: {REFUSALS[error.errno]}; choose data_root=FOLDER"
                 ) from error
             raise
 

@@ -20,8 +20,9 @@ import pooch
 import requests
 from torchvision.datasets.utils import download_file_from_google_drive
 
-from paperzoo.data.prepared.cache import DISK_FULL, checksums
+from paperzoo.data.prepared.cache import checksums
 from paperzoo.errors import UserError
+from paperzoo.files import NO_SPACE
 
 _SECONDS_TO_CONNECT = 30
 _DOWNLOADING = ".downloading-"
@@ -69,7 +70,7 @@ class Source:
                     (Path(temporary) / self.file).replace(folder / self.file)
                 return
             except Exception as error:  # requests, pooch, torchvision and gdown each have their own
-                if isinstance(error, OSError) and error.errno in DISK_FULL:
+                if isinstance(error, OSError) and error.errno in NO_SPACE:
                     raise
                 errors.append(f"{address}: {_short(error)}")
         raise UserError(
