@@ -1,10 +1,13 @@
-"""Metrics that are means over items, of which not every one counts for every metric."""
+"""Metrics that are means over items, of which not every one counts for every metric; and what ranks put together."""
 
 from collections.abc import Callable
-from typing import Any
+from itertools import chain, zip_longest
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
+
+T = TypeVar("T")
 
 
 class Tally:
@@ -43,6 +46,15 @@ class Tally:
 
 def _nothing() -> Tensor:
     return torch.zeros(2, dtype=torch.float64)
+
+
+def of_all_ranks(batches: list[T]) -> list[T]:
+    """What all processes have kept of their batches, in the order of the items, as one process would have it."""
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return batches
+    everything: list[Any] = [None] * torch.distributed.get_world_size()
+    torch.distributed.all_gather_object(everything, batches)
+    return [batch for batch in chain.from_iterable(zip_longest(*everything)) if batch is not None]
 
 
 def _of_all_processes(names: list[str]) -> list[str]:

@@ -1,4 +1,5 @@
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -36,3 +37,16 @@ def test_what_a_cluster_has_set_stays(monkeypatch: pytest.MonkeyPatch, tmp_path:
     with relaunchable(tmp_path, []):
         pass
     assert os.environ["MASTER_PORT"] == "1234"
+
+
+@pytest.mark.slow
+def test_two_processes_measure_what_one_does() -> None:
+    script = Path(__file__).parents[2] / "scripts/ranks.py"
+    result = subprocess.run(
+        [sys.executable, str(script), "dann/moons"],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stdout

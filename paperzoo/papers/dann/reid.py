@@ -20,6 +20,7 @@ from paperzoo.batches import HIDDEN, SOURCE, TARGET, PersonImages
 from paperzoo.module import Direction, Measures, OptimizerFactory, PaperModule, Tested
 from paperzoo.nn.gradient_reversal import reverse_gradient
 from paperzoo.papers.dann import figures
+from paperzoo.tally import of_all_ranks
 from paperzoo.tasks.adaptation import Schedule
 from paperzoo.tasks.adaptation.adversary import discriminator, domain_loss, share_right
 from paperzoo.tasks.adaptation.figures import embedding_figure
@@ -155,13 +156,9 @@ class Sightings:
             if member.any():
                 seen.append((appearance[member].cpu(), batch.person[member].cpu(), batch.camera[member].cpu()))
 
-    def gather(self, ranks: int) -> None:
-        """Puts together what the `ranks` processes have seen."""
-        if ranks == 1:
-            return
-        everything: list[Any] = [None] * ranks
-        torch.distributed.all_gather_object(everything, self.columns)
-        self.columns = {domain: [row for columns in everything for row in columns[domain]] for domain in self.columns}
+    def gather(self) -> None:
+        """Puts together what all processes have seen."""
+        self.columns = {domain: of_all_ranks(seen) for domain, seen in self.columns.items()}
 
     def appearances(self, domain: int) -> Descriptor | None:
         """All appearances in one domain, in the order in which they were seen; None without any."""
@@ -279,7 +276,7 @@ class ReIdModule(PaperModule):
     test_step = validation_step
 
     def report(self, stage: str, means: dict[str, float]) -> dict[str, float]:
-        self.sightings.gather(self.trainer.world_size)
+        self.sightings.gather()
         matches = {suffix: self.sightings.cmc(domain) for domain, suffix in SUFFIXES.items()}
         return {
             f"cmc_rank{rank}{suffix}": float(cmc[rank - 1])

@@ -20,6 +20,7 @@ from paperzoo.nn.classifiers import Classifier
 from paperzoo.nn.gradient_reversal import reversal_ramp
 from paperzoo.reporting.metrics_csv import FILE_NAME, read_metrics
 from paperzoo.runner.weights import load_model
+from paperzoo.tally import of_all_ranks
 from paperzoo.tasks.adaptation import figures
 from paperzoo.tasks.adaptation.adversary import Adversary, domain_loss, share_right
 from paperzoo.tasks.adaptation.proxy_a_distance import proxy_a_distance
@@ -124,13 +125,22 @@ class Gathered:
 
     def __init__(self) -> None:
         self.columns: dict[str, dict[int, list[Tensor]]] = {}
+        self.limits: dict[str, int] = {}
 
     def add(self, name: str, values: Tensor, domain: Tensor, limit: int) -> None:
         """Adds rows of `values`, until there are `limit` of a domain."""
+        self.limits[name] = limit
         for which in DOMAINS:
             rows = self.columns.setdefault(name, {SOURCE: [], TARGET: []})[which]
             if room := max(0, limit - sum(map(len, rows))):
                 rows.append(values[domain == which][:room].detach().cpu())
+
+    def gather(self) -> None:
+        """Puts together what all processes have seen."""
+        for name, columns in self.columns.items():
+            self.columns[name] = {
+                domain: [torch.cat(of_all_ranks(rows))[: self.limits[name]]] for domain, rows in columns.items()
+            }
 
     def get(self, name: str, domain: int) -> Tensor:
         """The rows of one domain."""
@@ -303,7 +313,8 @@ class AdaptationModule(PaperModule):
         return [x] if self.test_views is None else self.test_views(x)
 
     def on_test_epoch_end(self) -> None:
-        if self.gathered:
+        self.gathered.gather()
+        if self.gathered and self.trainer.is_global_zero:
             source, target = (self.gathered.get("features", domain) for domain in DOMAINS)
             self.tally.add("proxy_a_distance", torch.tensor([proxy_a_distance(source, target)]))
         super().on_test_epoch_end()
