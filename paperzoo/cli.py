@@ -154,7 +154,7 @@ def _task(config: DictConfig) -> float | None:
     global _began
     _began = True  # what is raised from now on is not Hydra's refusal of what was typed
     from paperzoo.runner.run import run
-    from paperzoo.runner.watching import RunStoppedError
+    from paperzoo.runner.signals import RunStoppedError
 
     try:
         return run_job(config) if HydraConfig.get().mode is RunMode.MULTIRUN else run(config)

@@ -23,7 +23,7 @@ from paperzoo.runner.build import Parts, objective, tested
 from paperzoo.runner.folder import identity
 from paperzoo.runner.job import Job
 from paperzoo.runner.judge import Judge
-from paperzoo.runner.watching import RunStoppedError
+from paperzoo.runner.signals import RunStoppedError
 
 log = logging.getLogger(__name__)
 
@@ -112,8 +112,8 @@ def _write_report(
         bound=parts.data.bounds().predictor,
     )
     try:
-        write_summary(job.folder, summary)
         report = write_report(job.folder, summary)
+        write_summary(job.folder, summary)  # last: it says that nothing is missing
     except UserError as error:
         log.warning("%s", error)  # the run's own end, good or bad, is what the user must see
         return

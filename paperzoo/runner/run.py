@@ -37,7 +37,7 @@ from paperzoo.runner.folder import has_begun, nothing_to_do, objective_value, re
 from paperzoo.runner.job import Job
 from paperzoo.runner.judge import Judge
 from paperzoo.runner.settle import settle
-from paperzoo.runner.watching import RunStoppedError
+from paperzoo.runner.signals import RunStoppedError, ending_signals
 from paperzoo.runner.weights import give_weights
 
 warnings.filterwarnings("ignore", message=".*LeafSpec.*")  # Lightning 2.6 under torch 2.13 and later
@@ -55,6 +55,12 @@ def run(config: DictConfig) -> float | None:
     folder = Path(HydraConfig.get().runtime.output_dir)
     if HydraConfig.get().mode is RunMode.MULTIRUN and not config.resume and has_begun(folder):
         config.resume = str(folder)
+    is_training = config.mode == "train"
+    with ending_signals(folder if is_training else None):
+        return _run(config, folder)
+
+
+def _run(config: DictConfig, folder: Path) -> float | None:
     try:
         job = settle(config)
         check(job)

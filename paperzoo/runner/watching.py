@@ -1,11 +1,8 @@
 """What watches over a training: a NaN stops it, a signal stops it where it can be continued."""
 
-import os
 import signal
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import torch
@@ -17,7 +14,6 @@ from torch import Tensor
 from paperzoo.datamodule import epochs_of
 from paperzoo.errors import UserError
 from paperzoo.runner.checkpoints import (
-    FOLDER,
     LAST,
     Checkpoints,
     _on_any_rank,
@@ -25,35 +21,7 @@ from paperzoo.runner.checkpoints import (
     checkpoint_folder,
     log,
 )
-from paperzoo.runner.commands import resume_command
-
-
-class RunStoppedError(BaseException):
-    """A signal asked the run to stop, and it did.
-
-    No `Exception`, as `KeyboardInterrupt` is none: whoever goes on after whatever error does not go on after this.
-
-    Args:
-        what: what stopped, and where.
-        signum: the signal.
-        folder: of the run; None for one that cannot be continued.
-    """
-
-    def __init__(self, what: str, signum: signal.Signals, folder: Path | None) -> None:
-        super().__init__(what, signum, folder)
-        self.what, self.signum, self.folder = what, signum, folder
-
-    def __str__(self) -> str:
-        if self.folder is None:
-            return self.what
-        if not (self.folder / FOLDER / LAST).is_file():
-            return f"{self.what}; no checkpoint was written yet"
-        return f"{self.what}; continue with: {resume_command(self.folder)}"
-
-    @property
-    def exit_code(self) -> int:
-        """What a shell expects of a process that a signal ended."""
-        return 128 + self.signum
+from paperzoo.runner.signals import ENDING, RunStoppedError, handle, restore
 
 
 class StopOnNonFinite(Callback):
@@ -147,7 +115,7 @@ def _not_finite(what: str, step: int, trainer: Trainer) -> str:
 
 
 class GracefulStop(Checkpoint):
-    """SIGTERM, SIGUSR1 (SLURM's pre-emption) or Ctrl-C: finishes the batch, writes `last.ckpt`, then stops.
+    """SIGTERM, SIGHUP, SIGUSR1 (SLURM's pre-emption) or Ctrl-C: finishes the batch, writes `last.ckpt`, then stops.
 
     A validation is left after its batch, and begins again when the run is resumed; of several processes, and at the end
     of an epoch, the stop waits until that is over. A second Ctrl-C stops at once, with what is saved or can be.
@@ -155,19 +123,17 @@ class GracefulStop(Checkpoint):
     Listed after `Checkpoints`, which writes the file.
     """
 
-    SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
+    SIGNALS = (*ENDING, signal.SIGUSR1, signal.SIGINT)
 
     def __init__(self) -> None:
         self._received: signal.Signals | None = None
         self._is_stopping = False
         self._previous: dict[signal.Signals, Any] = {}
-        self._process = os.getpid()
         self._trainer: Trainer | None = None
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._received, self._is_stopping, self._process, self._trainer = None, False, os.getpid(), trainer
-        if threading.current_thread() is threading.main_thread():
-            self._previous = {signum: signal.signal(signum, self._receive) for signum in self.SIGNALS}
+        self._received, self._is_stopping, self._trainer = None, False, trainer
+        self._previous = handle(self.SIGNALS, self._receive)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -203,16 +169,11 @@ class GracefulStop(Checkpoint):
             self._save_if_possible(trainer)
         self._restore()
 
-    def _receive(self, signum: int, frame: FrameType | None) -> None:
-        if os.getpid() != self._process:  # a forked worker: Ctrl-C is its parent's business, the rest is not ours
-            if signum != signal.SIGINT:
-                signal.signal(signum, signal.SIG_DFL)
-                os.kill(os.getpid(), signum)
-            return
+    def _receive(self, signum: signal.Signals) -> None:
         if self._is_stopping:
             return
         is_again = signum == signal.SIGINT and self._received is signal.SIGINT
-        self._received = signal.Signals(signum)
+        self._received = signum
         if is_again:
             assert self._trainer is not None
             self._is_stopping = True
@@ -243,8 +204,7 @@ class GracefulStop(Checkpoint):
         return RunStoppedError(what, signum, Path(trainer.default_root_dir))
 
     def _restore(self) -> None:
-        for signum, handler in self._previous.items():
-            signal.signal(signum, handler)
+        restore(self._previous)
         self._previous = {}
 
 

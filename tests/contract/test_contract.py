@@ -16,7 +16,7 @@ import paperzoo.papers
 import paperzoo.runner.build
 from paperzoo.errors import UserError
 from paperzoo.reporting.metrics_csv import read_metrics
-from paperzoo.runner.watching import RunStoppedError
+from paperzoo.runner.signals import RunStoppedError
 from tests.conftest import RunJob
 
 HERE = Path(__file__).parent

@@ -23,7 +23,7 @@ from paperzoo.papers.neurosat import NeuroSATModule, attempts
 from paperzoo.papers.neurosat import figures as neurosat_figures
 from paperzoo.reporting.metrics_csv import read_metrics
 from paperzoo.runner.job import Job
-from paperzoo.runner.watching import RunStoppedError
+from paperzoo.runner.signals import RunStoppedError
 from tests.conftest import RunJob
 
 TINY = (

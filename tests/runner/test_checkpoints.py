@@ -15,7 +15,8 @@ from pytorch_lightning import Callback
 
 from paperzoo.errors import UserError
 from paperzoo.runner.checkpoints import AtomicCheckpointIO
-from paperzoo.runner.watching import RunStoppedError, StopOnNonFinite
+from paperzoo.runner.signals import RunStoppedError
+from paperzoo.runner.watching import StopOnNonFinite
 from tests.tiny_training import TRAINING_BATCHES, TinyData, tiny_model, tiny_trainer
 
 SETTINGS = {

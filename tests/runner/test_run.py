@@ -22,7 +22,7 @@ from paperzoo.errors import UserError
 from paperzoo.papers.glow.module import GlowModule
 from paperzoo.reporting.metrics_csv import read_metrics
 from paperzoo.runner.run import forget
-from paperzoo.runner.watching import RunStoppedError
+from paperzoo.runner.signals import RunStoppedError
 from tests.conftest import ROOT, CommandLine, RunJob
 
 TINY = (
@@ -283,7 +283,7 @@ def test_a_run_that_was_killed_resumes_to_bit_identical_metrics(run_job: RunJob,
         assert torch.equal(value, resumed_weights[name]), name
 
 
-@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_saves_first_and_says_how_to_go_on(signum: signal.Signals, tmp_path: Path) -> None:
     folder = tmp_path / "stopped"
     process = start(folder, *TINY, "trainer.max_epochs=1000", f"hydra.run.dir={folder}")
@@ -440,22 +440,42 @@ def test_what_a_refused_start_did_not_make_stays(tmp_path: Path) -> None:
     assert (tmp_path / "mine").is_dir()
 
 
-def test_ctrl_c_in_the_test_stops_with_what_was_trained(run_job: RunJob, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("place", "signum"),
+    [
+        ("paperzoo.papers.glow.GlowModule.test_step", signal.SIGINT),
+        ("paperzoo.papers.glow.GlowModule.test_step", signal.SIGHUP),
+        ("paperzoo.runner.ending.write_report", signal.SIGTERM),
+    ],
+)
+def test_a_signal_after_the_training_stops_with_what_was_trained(
+    place: str, signum: signal.Signals, run_job: RunJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def interrupt(*arguments: object) -> None:
-        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signum)
 
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     with monkeypatch.context() as patch:
-        patch.setattr(GlowModule, "test_step", interrupt)
+        patch.setattr(place, interrupt)
         with pytest.raises(RunStoppedError) as stop:
             run_job(*TINY)
-    assert str(stop.value) == f"stopped by SIGINT; continue with: python train.py resume={stop.value.folder}"
+    assert str(stop.value) == f"stopped by {signum.name}; continue with: python train.py resume={stop.value.folder}"
     signal.signal(signal.SIGINT, before)  # Lightning ignores it from then on
-    assert stop.value.exit_code == 130
+    assert stop.value.exit_code == 128 + signum
     assert stop.value.folder is not None
-    assert json.loads((stop.value.folder / "summary.json").read_text())["status"] == "stopped"
     resumed = run_job(f"resume={stop.value.folder}")
-    assert "test/bits_per_dim" in json.loads((resumed / "summary.json").read_text())["metrics"]
+    summary = json.loads((resumed / "summary.json").read_text())
+    assert summary["status"] == "finished"
+    assert "test/bits_per_dim" in summary["metrics"]
+    assert (resumed / "report.html").is_file()
+
+
+def test_a_signal_in_mode_test_ends_with_its_exit_code(run_job: RunJob, monkeypatch: pytest.MonkeyPatch) -> None:
+    trained = run_job(*TINY)
+    monkeypatch.setattr(GlowModule, "test_step", lambda *arguments: signal.raise_signal(signal.SIGTERM))
+    with pytest.raises(RunStoppedError, match=r"^stopped by SIGTERM$") as stop:
+        run_job("mode=test", f"checkpoint={trained}")
+    assert stop.value.exit_code == 143
 
 
 @pytest.mark.parametrize(

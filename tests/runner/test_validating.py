@@ -8,7 +8,7 @@ import torch
 from pytorch_lightning import Callback
 
 from paperzoo.reporting.metrics_csv import read_metrics
-from paperzoo.runner.watching import RunStoppedError
+from paperzoo.runner.signals import RunStoppedError
 from tests.runner.test_checkpoints import SignalAt, metrics, train
 from tests.tiny_training import TRAINING_BATCHES
 
