@@ -18,7 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 from paperzoo.errors import UserError, report_user_error
 from paperzoo.files import REFUSALS
 from paperzoo.refusals import refusal
-from paperzoo.runner.folder import latest_run, quoted, run_name
+from paperzoo.runner.folder import latest_run, quoted, quoted_path, run_name
 
 DEFAULT_EXPERIMENT = "glow/digits_laptop"
 EXIT_USER_ERROR = 2
@@ -114,7 +114,7 @@ def quoted_texts(arguments: list[str]) -> list[str]:
         is_plain = value and value != "null" and value[0] not in "'\"[{$?"
         if argument.startswith("-") or not (is_given and is_text and is_plain) or (is_sweep and "," in value):
             return argument
-        return f"{key}={quoted(value)}"
+        return f"{key}={quoted_path(Path(value)) if Path(value).exists() else quoted(value)}"
 
     return [text(argument) for argument in arguments]
 
@@ -182,13 +182,17 @@ def main() -> None:
     except (HydraException, OmegaConfBaseException, ValueError, OSError) as error:
         if _began:
             raise
-        if isinstance(cause := error.__cause__ or error, OSError):
-            why = REFUSALS.get(cause.errno or 0, cause.strerror or str(cause))
-            report_user_error(UserError(f"{cause.filename}: {why}; choose another folder: output_root=FOLDER"))
-            sys.exit(EXIT_USER_ERROR)
-        assert not isinstance(error, OSError)
-        report_user_error(UserError(refusal(error, sys.argv[1:], options)))
+        report_user_error(UserError(_no_folder(error) or refusal(error, sys.argv[1:], options)))
         sys.exit(EXIT_USER_ERROR)
+
+
+def _no_folder(error: Exception) -> str | None:
+    """The sentence for what the machine refused when Hydra made the folder of a run; None if it was something else."""
+    for cause in (error.__cause__, error):
+        if isinstance(cause, OSError) and cause.errno:
+            why = REFUSALS.get(cause.errno, cause.strerror)
+            return f"{cause.filename}: {why}; choose another folder: output_root=FOLDER"
+    return None
 
 
 if __name__ == "__main__":

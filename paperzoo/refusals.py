@@ -8,7 +8,7 @@ from typing import Any
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf.errors import OmegaConfBaseException
 
-Refused = HydraException | OmegaConfBaseException | ValueError  # Hydra's own command line raises the latter
+Refused = HydraException | OmegaConfBaseException | ValueError | OSError  # Hydra's own command line raises these
 Options = Callable[[str], Sequence[str]]
 
 

@@ -74,17 +74,22 @@ def overrides_to_resume(folder: Path) -> list[str]:
 
 def into_sweep_folder(folder: Path) -> list[str]:
     """The override that makes the jobs of a multirun run in `folder`."""
-    return [f"hydra.sweep.dir={quoted(str(folder))}"]
+    return [f"hydra.sweep.dir={quoted_path(folder)}"]
 
 
 def into_folder(folder: Path) -> list[str]:
     """The overrides that make Hydra run in `folder` and leave the config that is recorded there as it is."""
-    return [f"hydra.run.dir={quoted(str(folder))}", "hydra.output_subdir=null"]
+    return [f"hydra.run.dir={quoted_path(folder)}", "hydra.output_subdir=null"]
 
 
 def quoted(value: str) -> str:
-    """`value` as a string of Hydra's override grammar, whatever characters it has."""
+    """`value` as a string of Hydra's override grammar, whatever characters it has; interpolations stay some."""
     return QuotedString(value, Quote.double).with_quotes()
+
+
+def quoted_path(path: Path) -> str:
+    """A path that is there as a string of Hydra's override grammar: nothing in its name is an interpolation."""
+    return quoted(str(path).replace("${", "\\${"))
 
 
 def overrides_to_reuse(checkpoint: Path, given: dict[str, str]) -> list[str]:
