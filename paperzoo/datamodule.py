@@ -113,6 +113,10 @@ class PaperData(LightningDataModule):
         """The first `size` training items of epoch 0, augmented as in training: the same on every rank."""
         raise NotImplementedError(f"{type(self).__name__} has no initial_batch")
 
+    def amounts(self) -> dict[str, str]:
+        """How much there is of the parts that are set up, in words: `{"train": "50,000", "test": "10,000"}`."""
+        return {}
+
     @property
     def stored_bytes(self) -> int:
         """What the prepared files of the parts that were set up take on the disk."""

@@ -201,6 +201,14 @@ class PaperModule(LightningModule):
         """Columns of the prediction table: for each name one value (or one row of values) an item of the batch."""
         raise NotImplementedError(f"{type(self).__name__} has no predictions")
 
+    def answer(self, columns: Mapping[str, Any]) -> str:
+        """What a reader sees of the prediction for a single item, whole.
+
+        Args:
+            columns: its row of the prediction table.
+        """
+        return "\n".join(f"{name}: {value}" for name, value in columns.items())
+
     def write_predictions(self, names: Sequence[str], batch: Any, folder: Path) -> list[Path]:
         """Writes what `mode=predict` gives beside the table (samples, solutions, ...). Returns the files.
 

@@ -67,3 +67,14 @@ def parse_puzzle(line: str, size: PositiveInt = 9) -> Int64[Tensor, " cell"]:
 def format_puzzle(digits: Int64[Tensor, " cell"]) -> str:
     """The board as one line, 0 where a cell is empty."""
     return "".join(map(str, digits.tolist()))
+
+
+def drawn_puzzle(line: str) -> str:
+    """A board of one line as rows, with lines between its boxes."""
+    size = isqrt(len(line))
+    side = isqrt(size)
+    rows = [line[start : start + size] for start in range(0, len(line), size)]
+    drawn = [" | ".join(" ".join(row[start : start + side]) for start in range(0, size, side)) for row in rows]
+    rule = "-+-".join("-" * (2 * side - 1) for _ in range(side))
+    bands = ["\n".join(drawn[start : start + side]) for start in range(0, size, side)]
+    return f"\n{rule}\n".join(bands)

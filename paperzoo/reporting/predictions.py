@@ -9,6 +9,8 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning import Callback
+from rich.markup import escape
+from rich.table import Table
 
 from paperzoo.files import write_text
 
@@ -25,14 +27,18 @@ class KeepFirstBatch(Callback):
             self.batch = batch
 
 
-def write_predictions(path: Path, names: Sequence[str], batches: Sequence[Any]) -> Path:
-    """Writes a CSV table with a line for each item: its name, then the columns that `predict_step` gave.
+Predictions = dict[str, list[Any]]
+"""Columns by name, the item's first: a value for each item."""
+
+SHOWN_ROWS, SHOWN_COLUMNS = 10, 8
+
+
+def as_table(names: Sequence[str], batches: Sequence[Any]) -> Predictions:
+    """A row for each item: its name, then the columns that `predict_step` gave.
 
     A column with several values an item becomes several columns, numbered from 0.
     """
-    table = io.StringIO()
-    writer = csv.writer(table, lineterminator="\n")
-    flat: dict[str, list[Any]] = {}
+    flat: Predictions = {}
     for name in batches[0] if batches else ():
         if isinstance(batches[0][name], list):
             flat[name] = [value for batch in batches for value in batch[name]]
@@ -40,6 +46,29 @@ def write_predictions(path: Path, names: Sequence[str], batches: Sequence[Any]) 
         values = torch.cat([batch[name].detach().cpu() for batch in batches])
         for i, column in enumerate(values.reshape(len(values), -1).T.tolist()):
             flat[name if values.dim() == 1 else f"{name}_{i}"] = column
-    writer.writerow(["item", *flat])
-    writer.writerows(zip(names, *flat.values(), strict=False))
-    return write_text(path, table.getvalue())
+    count = min([len(names), *map(len, flat.values())])
+    return {"item": list(names[:count]), **{name: column[:count] for name, column in flat.items()}}
+
+
+def write_predictions(path: Path, table: Predictions) -> Path:
+    """Writes a table as CSV, whole or not at all."""
+    content = io.StringIO()
+    writer = csv.writer(content, lineterminator="\n")
+    writer.writerow(table)
+    writer.writerows(zip(*table.values(), strict=True))
+    return write_text(path, content.getvalue())
+
+
+def terminal_rows(table: Predictions) -> Table:
+    """The first rows of a table, and of its columns."""
+    shown = Table(show_edge=False, pad_edge=False)
+    columns = list(table)[:SHOWN_COLUMNS]
+    for name in columns:
+        shown.add_column(escape(name), overflow="fold")
+    for row in zip(*(table[name][:SHOWN_ROWS] for name in columns), strict=True):
+        shown.add_row(*(escape(f"{value:.4g}" if isinstance(value, float) else str(value)) for value in row))
+    more = [f"{len(table['item']) - SHOWN_ROWS} more items"] if len(table["item"]) > SHOWN_ROWS else []
+    more += [f"{len(table) - SHOWN_COLUMNS} more columns"] if len(table) > SHOWN_COLUMNS else []
+    if more:
+        shown.caption = f"... and {' and '.join(more)} in predictions.csv"
+    return shown

@@ -1,7 +1,7 @@
 """Published against measured: checked, compared, and rendered for the terminal, the README and `summary.json`."""
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -15,6 +15,7 @@ Number = float | int  # YAML has both
 TEMPLATES = Path(__file__).parent / "templates"  # of pages, with their style sheet
 
 DIRECTIONS = ("min", "max")
+ARROWS = {"min": " ↓", "max": " ↑"}
 UNMEASURED_ROWS = 3
 TERMINAL_ROWS = 40  # a screen; a run may have hundreds of metrics
 NAME_WIDTH = 30  # leaves room for the numbers and a source in 80 columns
@@ -40,6 +41,8 @@ class Row:
     direction: Literal["min", "max"] | None = None
     measured: Number | None = None
     bound: Number | None = None
+    before: Number | None = None
+    """What the preset says that it came to when it was measured."""
 
     @property
     def difference(self) -> Number | None:
@@ -175,21 +178,40 @@ def comparison(
     published: Mapping[str, Mapping[str, Any]],
     metrics: Mapping[str, Number],
     bounds: Mapping[str, Number] = MappingProxyType({}),
+    before: Sequence[Mapping[str, Any]] = (),
+    objective: Objective | None = None,
 ) -> list[Row]:
     """A row for each published metric, then one for each other validation or test metric of this run.
+
+    What the run was judged by comes first, its test before its validation; then what it can be compared with.
 
     Args:
         published: `{metric: {value, source, direction}}`, as in a preset.
         metrics: the run's final values by name; training metrics are left out unless they are published.
         bounds: what a trivial predictor reaches, by metric.
+        before: the rows of the preset's `measured`; of a metric the last one counts.
+        objective: what the run was judged by.
     """
+    known = {row["metric"]: row["value"] for row in before}
+    quantity = objective.metric.partition("/")[2] if objective else None
     rows = [
-        Row(name, e["value"], e["source"], e["direction"], metrics.get(name), bounds.get(name))
+        Row(name, e["value"], e["source"], e["direction"], metrics.get(name), bounds.get(name), known.get(name))
         for name, e in published.items()
     ]
     others = [name for name in metrics if name not in published and name.startswith(("test/", "val/"))]
     others.sort(key=lambda name: name.startswith("val/"))  # test first, otherwise as logged
-    return rows + [Row(name, measured=metrics[name], bound=bounds.get(name)) for name in others]
+    for name in others:
+        direction = objective.direction if objective and name.partition("/")[2] == quantity else None
+        rows.append(
+            Row(name, direction=direction, measured=metrics[name], bound=bounds.get(name), before=known.get(name))
+        )
+    return sorted(
+        rows,
+        key=lambda row: (
+            row.metric.partition("/")[2] != quantity,
+            row.published is None and row.before is None and row.metric not in published,
+        ),
+    )
 
 
 def number(value: Number | None) -> str:
@@ -212,24 +234,35 @@ def difference(row: Row) -> str:
 
 
 def terminal_table(rows: Iterable[Row], title: str) -> Table:
-    """The last lines that a run prints; where not all rows have room, those that were measured come first."""
+    """The last lines that a run prints; where not all rows have room, those that were measured come first.
+
+    There is a column for what any row has, and an arrow for what is good: up or down.
+    """
     colours = {"better": "green", "same": "green", "worse": "yellow", "": ""}
     table = Table(title=title, title_justify="left", show_edge=False, pad_edge=False)
     rows = list(rows)
     if len(rows) > TERMINAL_ROWS:
         rows.sort(key=lambda row: row.measured is None)
+    names = {row.metric: f"{row.metric}{ARROWS[row.direction] if row.direction else ''}" for row in rows}
     # a name has no spaces to wrap at: other columns make room for it, and what is too long even so is folded
-    longest = max([len("metric"), *(len(row.metric) for row in rows)])
+    longest = max(map(len, ("metric", *names.values())))
     table.add_column("metric", overflow="fold", width=min(longest, NAME_WIDTH))
-    has_bounds = any(row.bound is not None for row in rows)
-    for heading in ("published", "this run", "bound") if has_bounds else ("published", "this run"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column("difference", justify="right")
-    table.add_column("source", overflow="fold")
+    cells: dict[str, Callable[[Row], str]] = {
+        "published": lambda row: number(row.published),
+        "measured before": lambda row: number(row.before),
+        "this run": lambda row: number(row.measured),
+        "bound": lambda row: number(row.bound),
+        "difference": difference,
+        "source": lambda row: row.source or "-",
+    }
+    shown = {name: cell for name, cell in cells.items() if name == "this run" or any(cell(row) != "-" for row in rows)}
+    for heading in shown:
+        is_text, may_wrap = heading == "source", heading in ("source", "difference", "measured before")
+        table.add_column(heading, justify="left" if is_text else "right", no_wrap=not may_wrap, overflow="fold")
     for row in rows[:TERMINAL_ROWS]:
-        bound = (number(row.bound),) if has_bounds else ()
-        numbers = (number(row.published), number(row.measured), *bound, difference(row))
-        table.add_row(row.metric, *numbers, row.source or "-", style=colours[row.verdict])
+        values = [cell(row) for cell in shown.values()]
+        blank = ["" if value == "-" else value for value in values]
+        table.add_row(names[row.metric], *blank, style=colours[row.verdict])
     if len(rows) > TERMINAL_ROWS:
         table.caption = f"... and {len(rows) - TERMINAL_ROWS} more in the report"
     return table

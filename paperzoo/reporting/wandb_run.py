@@ -158,6 +158,7 @@ class WandbRun(WandbLogger):
 
             with suppress(Exception):  # what is lost cannot be told so; the next run of this process begins afresh
                 wandb.teardown(exit_code=exit_code)
+            wandb.run = None
         else:
             if run.offline:
                 log.warning("W&B recorded offline; upload with: wandb sync %s", _parts(run))

@@ -142,7 +142,7 @@ def build_trainer(
     all_callbacks = [*callbacks, *build_callbacks(settings, metrics, monitor, direction, keeps_best=keeps_best)]
     try:
         trainer: pl.Trainer = instantiate(
-            settings["trainer"],
+            {**settings["trainer"], "enable_model_summary": False},  # `Opening` says what is worth a line
             "trainer",
             callbacks=all_callbacks,
             logger=[metrics, *loggers],

@@ -3,11 +3,14 @@
 from collections.abc import Mapping
 from typing import Any, Literal
 
+import rich
 from pytorch_lightning import Callback
 from pytorch_lightning.callbacks import ModelSummary, ProgressBar
 
 from paperzoo.config import instantiate
 from paperzoo.reporting.metrics_csv import MetricsBookmark, MetricsCsv
+from paperzoo.reporting.opening import Opening
+from paperzoo.reporting.progress import PaperProgressBar, PlainProgress
 from paperzoo.runner.validating import EndWithValidation
 
 SUPPLIED = ("monitor", "mode", "keeps_best")  # arguments of `callbacks.checkpoints` that the program fills in
@@ -25,7 +28,7 @@ def build_callbacks(
 
     Args:
         settings: the whole resolved config, plain; `trainer.enable_progress_bar` and `trainer.enable_model_summary`
-            switch off the callbacks of these names.
+            switch off the bar and the lines at the start; where the output is no terminal, the bar is plain lines.
         metrics: the run's `metrics.csv`.
         monitor: the metric that chooses `best.ckpt`; None if there is none.
         mode: whether a small or a large value of it is good.
@@ -41,5 +44,7 @@ def build_callbacks(
     if not trainer.get("enable_progress_bar", True):
         callbacks = [c for c in callbacks if not isinstance(c, ProgressBar)]
     if not trainer.get("enable_model_summary", True):
-        callbacks = [c for c in callbacks if not isinstance(c, ModelSummary)]
-    return callbacks
+        callbacks = [c for c in callbacks if not isinstance(c, ModelSummary | Opening)]
+    if rich.get_console().is_terminal:
+        return callbacks
+    return [PlainProgress() if isinstance(c, PaperProgressBar) else c for c in callbacks]

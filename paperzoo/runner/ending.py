@@ -1,7 +1,6 @@
 """How a run ends: `summary.json`, `report.html`, the table on the terminal, closed loggers."""
 
 import logging
-import platform
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -9,13 +8,12 @@ from typing import Any, Literal
 
 import pytorch_lightning as pl
 import rich.console
-import torch
-from pytorch_lightning.accelerators import CUDAAccelerator
 
 from paperzoo.config import class_of
 from paperzoo.errors import UserError
 from paperzoo.module import PaperModule
 from paperzoo.reporting.loggers import close_loggers
+from paperzoo.reporting.opening import device_name
 from paperzoo.reporting.page import duration, write_report
 from paperzoo.reporting.results import Objective, Row, comparison, terminal_table
 from paperzoo.reporting.summary import Summary, write_summary
@@ -65,7 +63,13 @@ def reporting(job: Job, parts: Parts, metrics: Mapping[str, float]) -> Iterator[
         message = f"{type(error).__name__}: {error}"
         raise
     finally:
-        rows = comparison(job.settings["published"], metrics, parts.data.bounds().values)
+        rows = comparison(
+            job.settings["published"],
+            metrics,
+            parts.data.bounds().values,
+            job.settings["measured"],
+            judged_by(job.settings, type(parts.module)),
+        )
         if parts.trainer.is_global_zero and not is_refused:
             _write_report(job, parts, metrics, rows, status, message)
         close_loggers(parts.trainer.loggers, status, rows)
@@ -137,11 +141,3 @@ def judged_by(settings: Mapping[str, Any], model: type[PaperModule]) -> Objectiv
     if metric is None:
         return None
     return Objective(metric if is_training else f"test/{metric.partition('/')[2]}", direction)
-
-
-def device_name(trainer: pl.Trainer) -> str:
-    """What a run ran on, in words: `2 CPU threads (x86_64)`, `8 x NVIDIA H100`."""
-    if isinstance(trainer.accelerator, CUDAAccelerator):
-        return f"{trainer.world_size} x {torch.cuda.get_device_name()}"
-    kind = platform.machine() or platform.processor()
-    return f"{trainer.world_size} x {torch.get_num_threads()} CPU threads ({kind})"

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytorch_lightning as pl
+import rich
 import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
@@ -23,7 +24,7 @@ from paperzoo.refusals import trainer_refusal
 from paperzoo.reporting.loggers import open_loggers
 from paperzoo.reporting.metrics_csv import FILE_NAME as METRICS_FILE
 from paperzoo.reporting.metrics_csv import read_metrics
-from paperzoo.reporting.predictions import KeepFirstBatch, write_predictions
+from paperzoo.reporting.predictions import KeepFirstBatch, as_table, terminal_rows, write_predictions
 from paperzoo.reporting.sweep_jobs import FAILURE
 from paperzoo.runner import checkpoints
 from paperzoo.runner.build import Parts, build, objective
@@ -179,9 +180,14 @@ def predict(job: Job, parts: Parts) -> None:
     trainer.callbacks.append(keeper)  # type: ignore[attr-defined]
     batches = trainer.predict(module, datamodule=data) or []
     names = data.item_names()
-    written = [write_predictions(job.folder / "predictions.csv", names, batches)]
+    table = as_table(names, batches)
+    written = [write_predictions(job.folder / "predictions.csv", table)]
     with torch.inference_mode():
         written += module.eval().write_predictions(names, keeper.batch, job.folder)
+    if len(table["item"]) == 1:
+        print(module.answer({name: column[0] for name, column in table.items()}))
+    else:
+        rich.print(terminal_rows(table))
     for path in written:
         print(f"wrote {path}")
     complain_of_unreadable(data)

@@ -206,4 +206,5 @@ def test_a_service_of_wandb_that_dies_in_the_middle_stops_no_run(server, folder,
     (next_run,) = build_loggers({"wandb": WANDB}, folder / "1", {})
     open_loggers([next_run])
     assert not next_run.experiment.offline
+    assert next_run.experiment is not loggers[0].experiment
     close_loggers([next_run], "finished")

@@ -5,7 +5,16 @@ import pytest
 from rich.console import Console
 
 from paperzoo.errors import UserError
-from paperzoo.reporting.results import Preset, Row, comparison, flat, markdown_table, problems, terminal_table
+from paperzoo.reporting.results import (
+    Objective,
+    Preset,
+    Row,
+    comparison,
+    flat,
+    markdown_table,
+    problems,
+    terminal_table,
+)
 from paperzoo.reporting.summary import Summary, write_summary
 from paperzoo.runner.folder import identity
 
@@ -134,6 +143,19 @@ def test_the_terminal_table_shows_both_numbers_and_the_difference():
     assert all(part in text for part in ("3.35", "3.5", "+0.15 (worse)", "Table 2"))
 
 
+def test_what_a_run_was_judged_by_comes_first_then_what_can_be_compared() -> None:
+    metrics = {"test/loss": 1.0, "test/accuracy": 0.5, "test/bits_per_dim": 3.5, "val/accuracy": 0.6, "test/n": 2.0}
+    before = [{"metric": "test/n", "value": 1.0}, {"metric": "test/n", "value": 3.0}]
+    rows = comparison({}, metrics, before=before, objective=Objective("val/accuracy", "max"))
+    assert [row.metric for row in rows] == ["test/accuracy", "val/accuracy", "test/n", "test/loss", "test/bits_per_dim"]
+    assert rows[2].before == 3.0
+    console = Console(record=True, width=80)
+    console.print(terminal_table(rows, "x"))
+    text = console.export_text()
+    assert "test/accuracy ↑" in text and "measured before" in text
+    assert not any(word in text for word in ("published", "source", "difference", "bound", " - "))
+
+
 def test_bounds_have_a_column_where_there_are_some():
     console = Console(record=True, width=120)
     rows = comparison(PUBLISHED, {"test/accuracy": 0.7, "test/loss": 1.0}, {"test/accuracy": 0.765})
@@ -160,7 +182,8 @@ def test_a_long_metric_can_be_read_whole_in_80_columns():
     console = Console(record=True, width=80)
     console.print(terminal_table([Row(name, 0.25, source, "max", 0.1) for name in names], "dann/mnist_svhn"))
     lines = console.export_text().splitlines()
-    assert "".join(line.split("│")[0].strip() for line in lines if "│" in line) == "".join(names)
+    shown = "".join(line.split("│")[0] for line in lines if "│" in line)
+    assert shown.translate({ord(" "): None, ord("↑"): None}) == "".join(names)
     assert not any("…" in line for line in lines)
 
 

@@ -158,6 +158,15 @@ class ItemData(PaperData):
             torch.manual_seed(stream_seed(self.seed, "initial"))
             return self.augment(self.parts[TRAIN][first])
 
+    def amounts(self) -> dict[str, str]:
+        known = {part: self.parts[part] for part in (TRAIN, VAL, TEST, PREDICT) if part in self.parts}
+        words = {part: self.amount(items) for part, items in known.items()}
+        return words | ({TEST: "the same"} if self.tests_on_validation else {})
+
+    def amount(self, items: ItemSet | Stream) -> str:
+        """How much there is of a part, in words."""
+        return f"{len(items):,}" if isinstance(items, ItemSet) else "ever new ones"
+
     @property
     def stored_bytes(self) -> int:
         movable = (items for items in self.parts.values() if isinstance(items, Movable))

@@ -215,6 +215,9 @@ class SatData(GeneratedData):
     def _devices(self) -> int:
         return self.trainer.world_size if self.trainer else 1
 
+    def amount(self, items: ItemSet | Stream) -> str:
+        return f"{sum(map(len, items.packs)):,}" if isinstance(items, Packs) else super().amount(items)
+
     def order(self, part: str) -> RunOrder[Any]:
         """The order of a part; of fixed packs each device has at least one.
 

@@ -2,7 +2,7 @@
 
 import math
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
@@ -199,6 +199,9 @@ class NeuroSATModule(PaperModule):
             "rounds": torch.where(solved, attempt.solved_round[:own], number),
             "confidence": logits[:own].double().sigmoid().float(),
         }
+
+    def answer(self, columns: Mapping[str, Any]) -> str:
+        return f"{super().answer(columns)}\n{solution_text(self.solutions[0])}".rstrip()
 
     def write_predictions(self, names: Sequence[str], batch: SatProblems, folder: Path) -> list[Path]:
         written = []

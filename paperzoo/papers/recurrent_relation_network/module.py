@@ -1,6 +1,7 @@
 """Training of recurrent relational networks (Palm et al. 2018, section 3), and what they know after each step."""
 
 from collections import defaultdict
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import numpy as np
@@ -12,7 +13,7 @@ from pydantic import PositiveInt
 from torch import Tensor, nn
 
 from paperzoo.batches import Sudokus
-from paperzoo.logic.sudoku import format_puzzle, is_solved, neighbours
+from paperzoo.logic.sudoku import drawn_puzzle, format_puzzle, is_solved, neighbours
 from paperzoo.module import Direction, Measures, OptimizerFactory, PaperModule, SchedulerFactory, scheduled
 from paperzoo.papers.recurrent_relation_network import figures
 from paperzoo.papers.recurrent_relation_network.network import SudokuNetwork
@@ -168,6 +169,12 @@ class SudokuModule(PaperModule):
             "answer": [format_puzzle(board) if found else NOT_SOLVED for board, found in pairs],
             "steps": torch.where(found_at > 0, found_at, number),
         }
+
+    def answer(self, columns: Mapping[str, Any]) -> str:
+        board = columns["answer"]
+        if board == NOT_SOLVED:
+            return super().answer(columns)
+        return f"{drawn_puzzle(board)}\n{super().answer(columns)}"
 
     def figures(self, batch: Sudokus) -> "dict[str, Figure]":
         """A hard puzzle of the batch filling in; after a test, the puzzles solved by step and givens."""

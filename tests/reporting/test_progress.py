@@ -1,0 +1,63 @@
+"""What a run prints: four lines at the start, a bar of one line or plain lines."""
+
+import io
+from pathlib import Path
+
+import pytest
+import rich
+import torch
+from pytorch_lightning.callbacks import ProgressBar
+from rich.console import Console
+
+from paperzoo.reporting.metrics_csv import MetricsCsv
+from paperzoo.reporting.opening import Opening
+from paperzoo.reporting.predictions import as_table, terminal_rows
+from paperzoo.reporting.progress import PaperProgressBar, PlainProgress
+from paperzoo.runner.callbacks import build_callbacks
+from tests.tiny_training import TinyData, tiny_model, tiny_trainer
+
+TARGETS = {"progress": {"_target_": "paperzoo.reporting.progress.PaperProgressBar"}}
+
+
+def test_a_log_file_gets_a_line_for_each_validation(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tiny_trainer(tmp_path, PlainProgress(), max_epochs=3, enable_progress_bar=True).fit(tiny_model(), TinyData())
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(",")[0] for line in lines] == ["epoch 1/3", "epoch 2/3", "epoch 3/3"]
+    assert all(" val " in line and line.endswith(" left") for line in lines)
+
+
+def test_a_log_file_gets_a_line_a_minute_between_validations(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trainer = tiny_trainer(tmp_path, PlainProgress(every=0.0), max_epochs=1, enable_progress_bar=True)
+    trainer.fit(tiny_model(), TinyData())
+    assert len(capsys.readouterr().out.splitlines()) == trainer.num_training_batches + 1
+
+
+@pytest.mark.parametrize(("is_terminal", "kind"), [(True, PaperProgressBar), (False, PlainProgress)])
+def test_the_bar_is_for_terminals(
+    is_terminal: bool, kind: type[ProgressBar], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rich, "get_console", lambda: Console(force_terminal=is_terminal))
+    settings = {"trainer": {}, "callbacks": TARGETS}
+    callbacks = build_callbacks(settings, MetricsCsv(tmp_path), None, "min")
+    assert [type(callback) for callback in callbacks if isinstance(callback, ProgressBar)] == [kind]
+
+
+def test_the_start_says_where_on_what_and_how_much(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tiny_trainer(tmp_path, Opening(), max_epochs=1).fit(tiny_model(), TinyData())
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == ["run", "device", "data", "model"]
+    assert str(tmp_path) in lines[0]
+    assert lines[3].endswith(" parameters")
+    assert all(len(line) <= 80 for line in lines[1:])
+
+
+def test_a_prediction_shows_its_first_rows_and_says_what_more_there_is() -> None:
+    names = [f"[{number}].png" for number in range(30)]
+    table = as_table(names, [{"answer": ["yes"] * 30, "confidence": torch.rand(30)}])
+    console = Console(file=io.StringIO(), width=80)
+    console.print(terminal_rows(table))
+    shown = " ".join(console.file.getvalue().split())  # type: ignore[attr-defined]
+    assert "[9].png" in shown and "[10].png" not in shown
+    assert "... and 20 more items in predictions.csv" in shown
