@@ -168,6 +168,9 @@ def _task(config: DictConfig) -> float | None:
 
 def main() -> None:
     """Runs what the command line says."""
+    if "--version" in sys.argv[1:]:
+        print(versions())
+        return
     try:
         sys.argv[1:] = complete_arguments(sys.argv[1:])
     except UserError as error:
@@ -184,6 +187,16 @@ def main() -> None:
             raise
         report_user_error(UserError(_no_folder(error) or refusal(error, sys.argv[1:], options)))
         sys.exit(EXIT_USER_ERROR)
+
+
+def versions() -> str:
+    """What runs: paperzoo with its commit, and what decides a run's numbers; a line for each."""
+    from paperzoo.reporting.summary import environment, git_commit
+
+    found = environment()
+    commit = git_commit()
+    own = f"paperzoo {found.pop('paperzoo')}" + (f" ({commit})" if commit else "")
+    return "\n".join([own, *(f"{name} {version}" for name, version in found.items())])
 
 
 def _no_folder(error: Exception) -> str | None:

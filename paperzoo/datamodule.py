@@ -64,6 +64,8 @@ class PaperData(LightningDataModule):
     """The size of a small batch, with which a step is measured."""
     answered_by: ClassVar[str | None] = None
     """The preset whose runs answer for items that are only asked about; where nobody trains on them."""
+    reads_own_items: ClassVar[bool] = False
+    """Whether its `path` names items of the user's own."""
     follows_model: ClassVar[tuple[str, ...]] = ()
     """Arguments that take the value a model was trained with, when the model is used on other data than its own."""
 

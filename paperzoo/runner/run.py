@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytorch_lightning as pl
 import rich
@@ -24,7 +25,7 @@ from paperzoo.refusals import trainer_refusal
 from paperzoo.reporting.loggers import open_loggers
 from paperzoo.reporting.metrics_csv import FILE_NAME as METRICS_FILE
 from paperzoo.reporting.metrics_csv import read_metrics
-from paperzoo.reporting.predictions import KeepFirstBatch, as_table, terminal_rows, write_predictions
+from paperzoo.reporting.predictions import KeepFirstBatch, Predictions, as_table, terminal_rows, write_predictions
 from paperzoo.reporting.sweep_jobs import FAILURE
 from paperzoo.runner import checkpoints
 from paperzoo.runner.build import Parts, build, objective
@@ -175,15 +176,11 @@ def test(job: Job, parts: Parts) -> float | None:
 
 def predict(job: Job, parts: Parts) -> None:
     """Writes the model's answer for each item of the data to `predictions.csv`, and what the paper gives beside it."""
-    module, data, trainer = parts.module, parts.data, parts.trainer
-    keeper = KeepFirstBatch()
-    trainer.callbacks.append(keeper)  # type: ignore[attr-defined]
-    batches = trainer.predict(module, datamodule=data) or []
-    names = data.item_names()
-    table = as_table(names, batches)
+    module, data = parts.module, parts.data
+    table, first_batch = answers(parts)
     written = [write_predictions(job.folder / "predictions.csv", table)]
     with torch.inference_mode():
-        written += module.eval().write_predictions(names, keeper.batch, job.folder)
+        written += module.eval().write_predictions(data.item_names(), first_batch, job.folder)
     if len(table["item"]) == 1:
         print(module.answer({name: column[0] for name, column in table.items()}))
     else:
@@ -191,6 +188,14 @@ def predict(job: Job, parts: Parts) -> None:
     for path in written:
         print(f"wrote {path}")
     complain_of_unreadable(data)
+
+
+def answers(parts: Parts) -> tuple[Predictions, Any]:
+    """The model's answer for each item of the data, and the first batch, on the model's device."""
+    keeper = KeepFirstBatch()
+    parts.trainer.callbacks.append(keeper)  # type: ignore[attr-defined]
+    batches = parts.trainer.predict(parts.module, datamodule=parts.data) or []
+    return as_table(parts.data.item_names(), batches), keeper.batch
 
 
 def complain_of_unreadable(data: PaperData) -> None:

@@ -18,6 +18,7 @@ class OwnData(ItemData):
         eval_batch_size: items a batch, on each device.
     """
 
+    reads_own_items = True
     instead: ClassVar[str]
     """What to say to those who would train on them, or use another part that there is not."""
 

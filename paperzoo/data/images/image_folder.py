@@ -51,6 +51,7 @@ class ImageFolder(ImageData):
     """
 
     yields = Images
+    reads_own_items = True
 
     def __init__(self, path: str | None, **arguments: Unpack[ImageArguments]) -> None:
         super().__init__(**arguments)

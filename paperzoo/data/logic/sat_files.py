@@ -43,6 +43,8 @@ class SatFiles(SatData):
         seed: names the random streams.
     """
 
+    reads_own_items = True
+
     def __init__(
         self,
         path: str | None,

@@ -264,6 +264,7 @@ class SudokuFiles(ItemData):
     """
 
     yields = Sudokus
+    reads_own_items = True
 
     def __init__(
         self,
