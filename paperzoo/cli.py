@@ -15,9 +15,11 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from paperzoo.allowed import HYDRA_CALLBACKS
 from paperzoo.errors import UserError, report_user_error
 from paperzoo.files import REFUSALS
 from paperzoo.refusals import refusal
+from paperzoo.runner import hydra_nodes
 from paperzoo.runner.folder import latest_run, quoted, quoted_path, run_name
 
 DEFAULT_EXPERIMENT = "glow/digits_laptop"
@@ -60,6 +62,7 @@ def _run_name(hydra_config: DictConfig) -> str:
     return run_name(*(hydra_config.runtime.choices.get(group) for group in ("experiment", "model", "data")))
 
 
+hydra_nodes.guard()
 register_resolvers()  # here, because a launcher's processes import this module and never see main()
 
 
@@ -83,7 +86,7 @@ def complete_arguments(arguments: list[str]) -> list[str]:
     if (resume := given.get("resume", "null")) != "null":
         from paperzoo.runner.folder import overrides_to_resume
 
-        before = overrides_to_resume(Path(resume))
+        before = overrides_to_resume(Path(resume), arguments)
         if "--multirun" in before:
             return before + [a for a in arguments if not a.startswith("resume=")]
         return before + [a for a in arguments if not (a.startswith(("~", "+")) and a in before)]
@@ -147,7 +150,7 @@ def _find_presets(names: list[str]) -> None:
 _began = False
 
 
-@hydra.main(config_path=str(CONFIG_FOLDER), config_name="train", execution_whitelist=["paperzoo.*"])
+@hydra.main(config_path=str(CONFIG_FOLDER), config_name="train", execution_whitelist=list(HYDRA_CALLBACKS))
 def _task(config: DictConfig) -> float | None:
     from paperzoo.runner.multirun import run_job
 

@@ -14,28 +14,13 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import ConfigDict, TypeAdapter
 
+from paperzoo.allowed import refused_keys, refused_name, refused_object, values
 from paperzoo.errors import UserError
 
 T = TypeVar("T")
 
 FACTS = "facts"  # what a node of the data states for the models, and no constructor takes
 SMOKE = "smoke"  # what a node's values are with `trainer=smoke`, and no constructor takes; see `runner.smoke`
-
-# What a config may run. A config that somebody hands you cannot name anything else.
-EXECUTION_WHITELIST = (
-    "paperzoo.*",
-    "pytorch_lightning.Trainer",
-    "pytorch_lightning.callbacks.*",
-    "pytorch_lightning.loggers.*",
-    "pytorch_lightning.plugins.*",
-    "pytorch_lightning.profilers.*",
-    "pytorch_lightning.strategies.*",
-    "torch.nn.*",
-    "torch.optim.*",
-    "torchmetrics.*",
-    "torchvision.models.*",
-    "torchvision.transforms.*",
-)
 
 
 def instantiate(node: dict[str, Any], key: str = "", **arguments: Any) -> Any:
@@ -49,8 +34,9 @@ def instantiate(node: dict[str, Any], key: str = "", **arguments: Any) -> Any:
         arguments: those that the program adds.
 
     Raises:
-        UserError: a constructor refuses its arguments; `key` stands in front of what it says.
+        UserError: the node names what a config may not; a constructor refuses its arguments. `key` stands in front.
     """
+    targets = _targets(node, key)
     node = {name: value for name, value in node.items() if name != SMOKE}
     built = {name: _built(value, f"{key}.{name}" if key else name) for name, value in node.items()}
     nested = {name: value for name, value in built.items() if value is not node[name]}
@@ -61,15 +47,33 @@ def instantiate(node: dict[str, Any], key: str = "", **arguments: Any) -> Any:
         for name, value in node.items()
         if isinstance(value, list) and name in known and typing.get_origin(known[name].annotation) is tuple
     }
-    whitelist = list(EXECUTION_WHITELIST)
     try:
         return hydra.utils.instantiate(
-            node, _convert_="all", _execution_whitelist_=whitelist, **nested, **tuples, **arguments
+            node, _convert_="all", _execution_whitelist_=targets, **nested, **tuples, **arguments
         )
     except InstantiationException as error:
         if not isinstance(error.__cause__, UserError):
             raise
         raise UserError(*(placed(problem, key, node) for problem in error.__cause__.problems)) from error.__cause__
+
+
+def _targets(node: Mapping[str, Any], key: str) -> list[str]:
+    """The names of all classes in a node, as they stand there and as they are defined.
+
+    Raises:
+        UserError: a config may not name one of them.
+    """
+    names: set[str] = set()
+    for where, value in values(node, key):
+        if not isinstance(value, Mapping) or "_target_" not in value:
+            continue
+        found = find_target(value["_target_"], where)
+        if isinstance(found, str):
+            raise UserError(found)
+        if problems := special_key_problems(value, where):
+            raise UserError(*problems)
+        names |= {value["_target_"], f"{found.__module__}.{found.__qualname__}"}
+    return sorted(names)
 
 
 def _built(value: Any, key: str) -> Any:
@@ -133,19 +137,23 @@ def missing_keys(config: DictConfig) -> list[str]:
     return sorted(found)
 
 
-def find_target(name: Any, key: str) -> Callable[..., Any] | str:
-    """The class or function called `name`, or the sentence that says why there is none."""
+def find_target(name: Any, key: str) -> type | str:
+    """The class called `name`, or the sentence that says why a config may not name it, or why there is none."""
     if not isinstance(name, str):
         return f"{key}._target_={name!r}: should be the dotted name of a class"
-    if not any(
-        name == allowed or (allowed.endswith(".*") and name.startswith(allowed[:-1])) for allowed in EXECUTION_WHITELIST
-    ):
-        return f"{key}._target_={name}: a config may only name what is in {', '.join(EXECUTION_WHITELIST)}"
+    if reason := refused_name(name):
+        return f"{key}._target_={name}: {reason}"
     try:
         found = hydra.utils.get_object(name)
     except Exception as error:
         return f"{key}._target_={name}: cannot be imported ({str(error).splitlines()[-1].strip()})"
-    return found if callable(found) else f"{key}._target_={name}: is not a class or function"
+    reason = refused_object(name, found)
+    return f"{key}._target_={name}: {reason}" if reason else found
+
+
+def special_key_problems(node: Mapping[str, Any], key: str) -> list[str]:
+    """What is wrong with the names of the keys of a node."""
+    return [f"{key}.{name}: arguments are given by their names; leave it out" for name in refused_keys(node)]
 
 
 class Argument(NamedTuple):

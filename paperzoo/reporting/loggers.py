@@ -35,9 +35,11 @@ def build_loggers(
     return loggers
 
 
-def tensorboard_logger(folder: Path) -> TensorBoardLogger:
+class TensorBoard(TensorBoardLogger):
     """Lightning's TensorBoard logger, writing to `<folder>/tensorboard`."""
-    return TensorBoardLogger(save_dir=str(folder), name="tensorboard", version="")
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(save_dir=str(folder), name="tensorboard", version="")
 
 
 def open_loggers(loggers: Sequence[Logger]) -> None:

@@ -13,6 +13,7 @@ from paperzoo.reporting.opening import Opening
 from paperzoo.reporting.progress import PaperProgressBar, PlainProgress
 from paperzoo.runner.validating import EndWithValidation
 
+SUPPLIED_TO_TRAINER = ("callbacks", "logger", "plugins", "default_root_dir")  # filled in for every run
 SUPPLIED = ("monitor", "mode", "keeps_best")  # arguments of `callbacks.checkpoints` that the program fills in
 
 

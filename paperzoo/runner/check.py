@@ -20,13 +20,15 @@ from omegaconf import DictConfig, OmegaConf
 from pydantic import ValidationError
 from pydantic.errors import PydanticUserError
 
-from paperzoo.config import FACTS, SMOKE, T, adapter, class_of, find_target, placed, signature
+from paperzoo.allowed import place_problems
+from paperzoo.config import FACTS, SMOKE, T, adapter, class_of, find_target, placed, signature, special_key_problems
 from paperzoo.datamodule import PaperData
 from paperzoo.errors import UserError
 from paperzoo.module import PaperModule
 from paperzoo.reporting import results
 from paperzoo.reporting.loggers import SUPPLIED as SUPPLIED_TO_LOGGERS
 from paperzoo.runner.callbacks import SUPPLIED as SUPPLIED_TO_CALLBACKS
+from paperzoo.runner.callbacks import SUPPLIED_TO_TRAINER
 from paperzoo.runner.folder import differences, saved_settings
 from paperzoo.runner.job import Job
 from paperzoo.runner.judge import Judge
@@ -62,7 +64,7 @@ def check(job: Job) -> None:
                 problems.append(f"{group}.{name}: has no _target_; to switch it off: '~{group}.{name}'")
                 continue
             problems += target_problems(node, f"{group}.{name}", supplied)
-    problems += _average_problems(job)
+    problems += [*place_problems(settings, job.folder), *_average_problems(job)]
     problems += pair_problems(settings, job.choices)
     if not problems:
         problems += [*_weights_problems(settings), *_optimize_problems(settings)]
@@ -98,6 +100,8 @@ def _run_problems(settings: dict[str, Any]) -> Iterator[str]:
         yield f"optimize_direction={settings['optimize_direction']}: should be min, max or null"
     if settings["weights"] not in (None, "best", "last"):
         yield f"weights={settings['weights']}: should be best, last or null"
+    for name in set(SUPPLIED_TO_TRAINER) & (settings.get("trainer") or {}).keys():
+        yield f"trainer.{name}: every run fills it in; callbacks= and logger= are groups of their own"
     threads = settings["threads"]
     if threads is not None and (not isinstance(threads, int) or isinstance(threads, bool) or threads < 1):
         yield f"threads={threads}: should be a whole number from 1, or null"
@@ -215,11 +219,12 @@ def target_problems(node: dict[str, Any], key: str, supplied: tuple[str, ...] = 
     target = find_target(node["_target_"], key)
     if isinstance(target, str):
         return [target]
+    if problems := special_key_problems(node, key):
+        return problems
     arguments = {k: v for k, v in node.items() if k != SMOKE and not re.fullmatch(r"_[a-z]+_", k)}
     says_facts: Callable[..., dict[str, Any]] | None = getattr(target, FACTS, None)
     stated = arguments.pop(FACTS, {}) if says_facts else {}
     parameters, takes_any = signature(target)
-    problems = []
     for name, value in arguments.items():
         if name not in parameters:
             close = difflib.get_close_matches(name, parameters, 1)

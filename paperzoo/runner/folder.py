@@ -7,15 +7,18 @@ what it is.
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 from hydra.core.override_parser.types import Quote, QuotedString
 
+from paperzoo.allowed import stored_problems
 from paperzoo.errors import UserError
 from paperzoo.files import write_text
+from paperzoo.runner.hydra_nodes import folder_problems
 
 PROVENANCE = "paperzoo"  # the key of the provenance in a checkpoint
 MULTIRUN = "arguments.yaml"  # of a multirun: what was typed
@@ -54,22 +57,39 @@ def volatile_keys(settings: Any, key: str = "") -> Iterator[str]:
             yield from volatile_keys(value, f"{key}.{name}" if key else str(name))
 
 
-def overrides_to_resume(folder: Path) -> list[str]:
+def overrides_to_resume(folder: Path, typed: Sequence[str] = ()) -> list[str]:
     """The arguments that compose the config of the run in `folder` again, and send Hydra back to that folder.
 
     Of a multirun, those of all its jobs: each finds what it left.
 
+    Args:
+        folder: of the run.
+        typed: the arguments that were typed now.
+
     Raises:
-        UserError: there is no run in `folder`.
+        UserError: there is no run in `folder`, or what it remembers may not be taken from a folder.
     """
     multirun = folder / MULTIRUN
     if multirun.is_file():
-        return ["--multirun", *yaml.safe_load(multirun.read_text()), *into_sweep_folder(folder.resolve())]
+        return ["--multirun", *_remembered(multirun, folder, typed), *into_sweep_folder(folder.resolve())]
     overrides = folder / ".hydra" / "overrides.yaml"
     if not overrides.is_file():
         hint = "give the folder that holds .hydra/ and checkpoints/"
         raise UserError(f"resume={folder}: no run was started in this folder ({overrides} is missing); {hint}")
-    return [*yaml.safe_load(overrides.read_text()), *into_folder(folder.resolve())]
+    return [*_remembered(overrides, folder, typed), *into_folder(folder.resolve())]
+
+
+def _remembered(path: Path, folder: Path, typed: Sequence[str]) -> list[str]:
+    try:
+        arguments = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise UserError(f"resume={folder}: {path} cannot be read ({' '.join(str(error).split())[:160]})") from error
+    if not isinstance(arguments, list):
+        raise UserError(f"resume={folder}: {path} is no list of arguments; restore it")
+    if problems := list(folder_problems(arguments, typed)):
+        hint = "a folder may not ask for that (docs/security.md); type it too if you want it"
+        raise UserError(*(f"resume={folder}: {path.name}: {problem}; {hint}" for problem in problems))
+    return arguments
 
 
 def into_sweep_folder(folder: Path) -> list[str]:
@@ -190,11 +210,37 @@ def read_provenance(path: Path) -> dict[str, Any]:
     """What a checkpoint says about its run: `config` (resolved), `choices` (of the groups), `overrides`, `version`.
 
     Raises:
-        UserError: as `read_checkpoint`.
+        UserError: as `read_checkpoint` and `provenance_of`.
     """
-    provenance = dict(read_checkpoint(path)[PROVENANCE])
-    provenance["config"] = yaml.safe_load(provenance["config"])
+    return provenance_of(read_checkpoint(path), path)
+
+
+def provenance_of(checkpoint: Mapping[str, Any], path: Path) -> dict[str, Any]:
+    """What `read_provenance` gives, of a checkpoint that was read from `path`.
+
+    Raises:
+        UserError: it asks for what a checkpoint may not (`allowed.stored_problems`); whoever sends one could run
+            anything here else.
+    """
+    try:
+        provenance = dict(checkpoint[PROVENANCE])
+        provenance["config"] = yaml.safe_load(provenance["config"])
+        problems = [*stored_problems(provenance["config"]), *_choice_problems(provenance["choices"])]
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError, yaml.YAMLError) as error:
+        raise UserError(
+            f"checkpoint {path}: what it says of its run cannot be read ({type(error).__name__})"
+        ) from error
+    if problems:
+        raise UserError(*(f"checkpoint {path}: refused, {problem}" for problem in problems))
     return provenance
+
+
+def _choice_problems(choices: Mapping[str, Any]) -> Iterator[str]:
+    """Choices become arguments, and their options files of `conf/`."""
+    for group, option in choices.items():
+        name = r"[\w-]+(/[\w-]+)*"
+        if not re.fullmatch(name, group) or not (option is None or re.fullmatch(rf"{name}|\[[\w/,-]*\]", str(option))):
+            yield f"its choice {group}={option} is none of an option"
 
 
 def saved_settings(folder: Path) -> dict[str, Any] | None:

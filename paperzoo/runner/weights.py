@@ -5,13 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 
 from paperzoo.batches import Names
-from paperzoo.config import instantiate
+from paperzoo.config import class_of, instantiate
 from paperzoo.errors import UserError
 from paperzoo.module import PaperModule
-from paperzoo.runner.folder import PROVENANCE, find_checkpoint, read_checkpoint
+from paperzoo.runner.folder import PROVENANCE, find_checkpoint, provenance_of, read_checkpoint
 
 
 def load_model(name: str) -> PaperModule:
@@ -27,8 +26,11 @@ def load_model(name: str) -> PaperModule:
     """
     path = find_checkpoint(Path(name))
     checkpoint = read_checkpoint(path)
+    model = provenance_of(checkpoint, path)["config"].get("model")
+    if not isinstance(model, dict) or class_of(model, PaperModule) is None:
+        raise UserError(f"checkpoint {path}: holds no model of paperzoo")
     with torch.random.fork_rng(devices=()):
-        module: PaperModule = instantiate(yaml.safe_load(checkpoint[PROVENANCE]["config"])["model"], "model")
+        module: PaperModule = instantiate(model, "model")
     give_weights(module, checkpoint, path)
     module.names = Names.from_plain(checkpoint[PROVENANCE]["names"])
     return module.eval()

@@ -33,7 +33,8 @@ def parameters(module: Any) -> int:
 def test_the_rate_on_clevr_is_doubled_every_20_epochs_from_5e_6_to_5e_4(experiment: str) -> None:
     with initialize_config_dir(str(CONFIG_FOLDER)):
         node = configs.plain(compose("train", [f"experiment={experiment}", "data_root=/nowhere"]))
-    model = {**node["model"], "network": {"_target_": "torch.nn.Linear", "in_features": 1, "out_features": 1}}
+    network = {"_target_": "paperzoo.nn.questions.WordLSTM", "words": 1, "embedding": 1, "hidden": 1}
+    model = {**node["model"], "network": network}
     module: Any = configs.instantiate(model)
     configured = module.configure_optimizers()
     optimizer, schedule = configured["optimizer"], configured["lr_scheduler"]["scheduler"]

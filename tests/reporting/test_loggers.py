@@ -29,7 +29,7 @@ WANDB = {
     "init_timeout": 5.0,
     "finish_timeout": 1.0,
 }
-TENSORBOARD = {"_target_": "paperzoo.reporting.loggers.tensorboard_logger"}
+TENSORBOARD = {"_target_": "paperzoo.reporting.loggers.TensorBoard"}
 
 
 @pytest.fixture

@@ -49,6 +49,11 @@ class FileSet:
     page: str = ""
     otherwise: str = ""
 
+    def __post_init__(self) -> None:
+        for name in (self.name, self.home):
+            if Path(name).is_absolute() or ".." in Path(name).parts:
+                raise ValueError(f"{name}: the folder of a data set lies below the data root")
+
     @property
     def columns(self) -> tuple[str, ...]:
         """The arrays of each part of a set of images, "train" and "test"; `train_images` is one of them."""
