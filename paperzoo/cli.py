@@ -5,6 +5,7 @@ import os
 import re
 import secrets
 import sys
+from io import TextIOWrapper
 from pathlib import Path
 from typing import cast
 
@@ -73,8 +74,11 @@ def complete_arguments(arguments: list[str]) -> list[str]:
     `checkpoint=`: the model and data it was trained with, unless the command line chooses others.
 
     Raises:
-        UserError: the run folder or checkpoint is missing or not one of ours.
+        UserError: the run folder or checkpoint is missing or not one of ours; an argument is no text.
     """
+    if problems := [a for a in (*arguments, str(Path.cwd())) if not _is_text(a)]:
+        hint = "its name holds bytes that are not UTF-8, which no config can; rename it, or make a link to it"
+        raise UserError(*(f"{problem.encode(errors='backslashreplace').decode()}: {hint}" for problem in problems))
     given = {
         key: _unquoted(value)
         for key, value in (a.split("=", 1) for a in arguments if "=" in a and not a.startswith("-"))
@@ -120,6 +124,11 @@ def quoted_texts(arguments: list[str]) -> list[str]:
         return f"{key}={quoted_path(Path(value)) if Path(value).exists() else quoted(value)}"
 
     return [text(argument) for argument in arguments]
+
+
+def _is_text(argument: str) -> bool:
+    """Whether what the system gave is text: Python hides other bytes in it as halves of characters."""
+    return not any("\ud800" <= character <= "\udfff" for character in argument)
 
 
 def _unquoted(value: str) -> str:
@@ -174,6 +183,8 @@ def main() -> None:
     if "--version" in sys.argv[1:]:
         print(versions())
         return
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a file's name may hold bytes that are no text
     try:
         sys.argv[1:] = complete_arguments(sys.argv[1:])
     except UserError as error:

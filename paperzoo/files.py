@@ -59,11 +59,13 @@ def replacing(path: Path) -> Iterator[Path]:
 def write_text(path: Path, text: str) -> Path:
     """Writes `text` in UTF-8, whole or not at all; returns `path`.
 
+    File names may hold bytes that are no UTF-8: they are written as `\\udcff`, like Python shows them.
+
     Raises:
         UserError: as `replacing`.
     """
     with replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
     return path
 
 

@@ -3,14 +3,19 @@
 - UTF-8, with a byte order mark or without; UTF-16 and UTF-32 with theirs. No other encoding is guessed.
 - Line ends of Windows (CR LF) and of old Macs (CR) become LF.
 - What old systems pad a file with, Ctrl-Z and NUL at its end, is cut off.
+- No file is read that is larger, or unpacks to more, than this machine can hold.
 """
 
 import codecs
 import io
+import os
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 from paperzoo.errors import UserError
+from paperzoo.machine import room_for_text, shown
 
 # The marks of UTF-32 come first: that of UTF-16 is the beginning of one of them.
 _MARKS = (
@@ -24,6 +29,11 @@ _MARK_BYTES = 4  # of the longest mark
 
 _PADDING = b"\0\x1a"
 _LONGEST_PADDING = _BLOCK_BYTES = 1 << 16
+
+READ_BYTES = 1 << 24
+WHOLE_GROWS = 16  # a text that is read as a whole: its lines, its words, their numbers
+MOST_PACKED = 100  # times as large as the packed file; real formulas unpack to ten times at most
+SURELY_HELD = 1 << 24  # bytes that any packed file may unpack to
 
 Errors = Literal["strict", "replace"]
 
@@ -41,12 +51,68 @@ def read_bytes(path: Path) -> bytes:
     """The content of a file.
 
     Raises:
-        UserError: it is not there, or cannot be read.
+        UserError: it is not there, cannot be read, or is larger than what this machine can hold.
     """
     try:
-        return path.read_bytes()
+        with path.open("rb") as stream:
+            reader = Limited(stream, str(path), size=os.fstat(stream.fileno()).st_size)
+            return b"".join(iter(partial(reader.read, READ_BYTES), b""))
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror or error}); choose a file that can") from error
+
+
+class Limited:
+    """A stream that is read no further than this machine can hold, nor than a packed text can be long.
+
+    Args:
+        stream: opened for reading; stays open.
+        name: what to call it in messages.
+        size: of the file, in bytes.
+        grows: how many times its size a text takes in memory while it is read and used.
+        is_packed: whether the stream unpacks it.
+
+    Attributes:
+        count: bytes that were read.
+
+    Raises:
+        UserError: the file is too large.
+    """
+
+    def __init__(
+        self, stream: io.BufferedIOBase, name: str, size: int, *, grows: int = WHOLE_GROWS, is_packed: bool = False
+    ) -> None:
+        self.stream, self.name, self.count = stream, name, 0
+        self.room = room_for_text(grows)
+        self.most = min(self.room, max(SURELY_HELD, MOST_PACKED * size)) if is_packed else self.room
+        self.size = size
+        if size > self.room:
+            self._refuse(size)
+
+    def read(self, size: int) -> bytes:
+        block = self.stream.read(size)
+        self.count += len(block)
+        if self.count > self.most:
+            self._refuse(self.count)
+        return block
+
+    def _refuse(self, size: int) -> None:
+        if size > self.room:
+            raise UserError(
+                f"{self.name}: has {shown(size)} or more, and this machine has memory for {shown(self.room)} of text; "
+                "split the file"
+            )
+        raise UserError(
+            f"{self.name}: unpacks to more than {MOST_PACKED} times its {self.size} bytes, as no text does; replace it"
+        )
+
+
+def line_blocks(stream: io.BufferedReader, size: int) -> Iterator[bytes]:
+    """Blocks of whole lines, each with its LF, of about `size` bytes; of a longer line its first so many."""
+    while block := stream.read(size) + stream.readline(size):
+        more = block
+        while not more.endswith(b"\n") and (more := stream.readline(size)):
+            pass
+        yield block if block.endswith(b"\n") else block + b"\n"
 
 
 def decode_text(content: bytes, name: str, errors: Errors = "strict") -> str:
@@ -83,7 +149,7 @@ def _line(content: bytes, place: int) -> int:
     return content.count(b"\n", 0, place) + 1
 
 
-def plain_stream(stream: io.BufferedIOBase) -> io.BufferedReader:
+def plain_stream(stream: "io.BufferedIOBase | Limited") -> io.BufferedReader:
     """The text of a file that may be too large to be held at once, as `decode_text` gives it, in UTF-8.
 
     What is no text is given as it is; padding of more than 64 kB is none. Reading may raise UnicodeDecodeError if the
@@ -98,7 +164,7 @@ def plain_stream(stream: io.BufferedIOBase) -> io.BufferedReader:
 class _Plain(io.RawIOBase):
     """Blocks of a stream, each as plain text."""
 
-    def __init__(self, stream: io.BufferedIOBase) -> None:
+    def __init__(self, stream: "io.BufferedIOBase | Limited") -> None:
         head = stream.read(_MARK_BYTES)
         mark, encoding = next((known for known in _MARKS if head.startswith(known[0])), (b"", "utf-8"))
         self.stream = stream

@@ -21,7 +21,8 @@ from paperzoo.config import instantiate, plain
 from paperzoo.data.logic.sat import UNKNOWN, Problem, SatData
 from paperzoo.errors import UserError
 from paperzoo.files import write_text
-from paperzoo.logic.dimacs import LABELS, write_dimacs
+from paperzoo.logic.dimacs import write_dimacs
+from paperzoo.logic.sat_labels import LABELS
 from paperzoo.runner.check import target_problems
 
 

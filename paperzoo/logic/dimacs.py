@@ -7,7 +7,6 @@ An empty clause, which nothing satisfies, is legal, and so is a formula without 
 """
 
 import bz2
-import csv
 import gzip
 import lzma
 import re
@@ -15,7 +14,8 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from io import BufferedReader
-from pathlib import Path, PurePosixPath
+from itertools import chain
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,7 +24,7 @@ from jaxtyping import Bool, Int32, Int64
 from paperzoo.errors import UserError
 from paperzoo.files import leads_nowhere, visible_files, write_bytes
 from paperzoo.logic.cnf import Formula
-from paperzoo.text import plain_stream, read_text
+from paperzoo.text import Limited, plain_stream
 
 
 class _Compression(NamedTuple):
@@ -41,15 +41,20 @@ COMPRESSIONS = {
 OTHER_PACKING = (".zst", ".zip", ".z", ".7z", ".lz", ".lz4", ".br", ".rar")
 SUFFIXES = tuple(plain + packed for plain in (".cnf", ".dimacs") for packed in ("", *COMPRESSIONS))
 
-LABELS = "labels.csv"
-DELIMITERS = ",;\t"
-_TRUTHS = {"0": False, "false": False, "1": True, "true": True}
-
 # How much of a file is read to see whether it is one of DIMACS.
 HEAD_BYTES = 1 << 16
 
 # What is held in memory besides the numbers that were read.
 CHUNK_BYTES = 1 << 22
+
+# A word, or a line before the clauses, that is longer is none of a formula.
+LONGEST = 1 << 20
+
+# Times its size that a formula takes in memory: its numbers as int32 and int64, its clauses as lists.
+GROWS = 12
+
+# As many variables as any file may announce, whether its clauses have them or not.
+FEW_VARIABLES = 100_000
 
 MAX_NUMBER = int(np.iinfo(np.int32).max)
 
@@ -64,7 +69,6 @@ _COMMENT_LINE = re.compile(rb"\n[ \t]*c[^\n]*")
 _END = re.compile(rb"(?:^|(?<=[ \t\n]))%[^\n]*")
 _HEADER = re.compile(rb"(?:[ \t]*(?:c[^\n]*)?\n)*[ \t]*p[ \t]+cnf[ \t]")
 _NUMBER = re.compile(rb"-?[0-9]+")
-_LABEL_IN_NAME = re.compile(r"(?<![A-Za-z0-9])sat=([01])(?![0-9])")
 
 
 def read_dimacs(path: Path) -> Formula:
@@ -81,10 +85,18 @@ def read_dimacs(path: Path) -> Formula:
         raise UserError(f"{path}: a link to {path.readlink()}, which is not there; mend or delete the link")
     try:
         with _opener(path)(path, "rb") as stream:
-            return _read(path, plain_stream(stream))
-    except (OSError, EOFError, zlib.error, lzma.LZMAError, UnicodeDecodeError) as error:
+            is_packed = path.suffix.lower() in COMPRESSIONS
+            text = Limited(stream, str(path), path.stat().st_size, grows=GROWS, is_packed=is_packed)
+            formula = _read(path, plain_stream(text))
+    except (OSError, EOFError, MemoryError, zlib.error, lzma.LZMAError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or error
         raise UserError(f"{path}: cannot be read ({reason}); check that it is there, whole and readable") from error
+    if formula.variables > max(text.count, FEW_VARIABLES):
+        raise UserError(
+            f"{path}: the `p cnf` line announces {formula.variables} variables, more than {text.count} characters can "
+            f"name; write the number of those that occur"
+        )
+    return formula
 
 
 def _opener(path: Path) -> Callable[..., Any]:
@@ -105,7 +117,7 @@ def _read(path: Path, stream: BufferedReader) -> Formula:
         ends = np.flatnonzero(values == 0)
         clause_lengths = np.diff(ends, prepend=-1) - 1
         closed = int(ends[-1]) + 1 if len(ends) else 0
-        pending = values[closed:]
+        pending = _shortened(values[closed:])
         clauses = _without_repeats(values[:closed], clause_lengths, variables)
         literals.append(clauses.literals)
         lengths.append(clauses.lengths)
@@ -140,9 +152,16 @@ def _without_repeats(
     return Formula(variables, literals.astype(np.int32), lengths.astype(np.int32))
 
 
+def _shortened(clause: Int64[np.ndarray, " literal"]) -> Int64[np.ndarray, " kept"]:
+    """A clause that is not ended yet, without repeats if it is so long that it must have some."""
+    if len(clause) < CHUNK_BYTES:
+        return clause
+    return clause[np.sort(np.unique(clause, return_index=True)[1])]
+
+
 def _read_header(path: Path, stream: BufferedReader) -> tuple[int, int, int]:
     """Reads up to the `p` line; gives its two numbers, and the number of the line that follows."""
-    for line, text in enumerate(iter(stream.readline, b""), start=1):
+    for line, text in enumerate(iter(partial(stream.readline, LONGEST), b""), start=1):
         words = text.split()
         if not words or words[0].startswith(b"c"):
             continue
@@ -170,32 +189,52 @@ def _read_header(path: Path, stream: BufferedReader) -> tuple[int, int, int]:
 def _chunks(path: Path, stream: BufferedReader, line: int) -> Iterator[bytes]:
     """The clauses, some millions of bytes at a time, with nothing left of comments but their line ends.
 
-    Every part ends behind a space or line end.
+    Every part ends behind a space or line end, also where a whole file is a single line.
     """
-    while text := stream.read(CHUNK_BYTES) + stream.readline():
-        if not text.endswith(b"\n"):
-            text += b"\n"
-        if b"c" in text:
-            text = _COMMENT_LINE.sub(b"\n", b"\n" + text)[1:]
-        if b"%" in text and (end := _END.search(text)):
-            if (text[end.end() :] + stream.read()).split() not in ([], [b"0"]):
-                line += text.count(b"\n", 0, end.start())
+    held, is_line, in_comment = b"", True, False  # what was read and not given; whether it begins a line
+    while (block := stream.read(CHUNK_BYTES)) or held:
+        text = held + (block or b"\n")
+        held = b""
+        if in_comment:
+            text = text[text.index(b"\n") :] if b"\n" in text else b""
+            in_comment = not text
+        end = text.rfind(b"\n") + 1
+        if not end and is_line and _COMMENT_LINE.match(b"\n" + text):
+            in_comment = True
+            continue
+        if not end:
+            end = _last_space(text)
+            if len(text) - end > LONGEST:
                 raise UserError(
-                    f"{path}, line {line}: a % ends the formula, yet text follows its line; remove one of the two"
+                    f"{path}, line {line}: {_shown(text[end:])} goes on without a space or a line end; correct it"
                 )
-            yield from _parts(text[: end.start()] + b"\n")
+        text, held = text[:end], text[end:]
+        if b"c" in text:
+            text = _COMMENT_LINE.sub(b"\n", b"\n" + text)[1:] if is_line else _COMMENT_LINE.sub(b"\n", text)
+        if b"%" in text and (mark := _END.search(text)):
+            _refuse_text_behind(path, line + text.count(b"\n", 0, mark.start()), text[mark.end() :] + held, stream)
+            yield text[: mark.start()] + b"\n"
             return
-        yield from _parts(text)
-        line += text.count(b"\n")
+        if text:
+            yield text
+            line += text.count(b"\n")
+            is_line = text.endswith(b"\n") or (is_line and text.isspace())
 
 
-def _parts(text: bytes) -> Iterator[bytes]:
-    """`text`, cut behind spaces: some files are a single line."""
-    start = 0
-    while start < len(text):
-        end = text.find(b" ", start + CHUNK_BYTES) + 1 or len(text)
-        yield text[start:end]
-        start = end
+def _last_space(text: bytes) -> int:
+    """Where the last word of `text` begins."""
+    return max(text.rfind(space) for space in (b" ", b"\t")) + 1
+
+
+def _refuse_text_behind(path: Path, line: int, text: bytes, stream: BufferedReader) -> None:
+    """Refuses more than a 0 behind the % of SATLIB."""
+    words: list[bytes] = []
+    for part in chain([text], iter(partial(stream.read, CHUNK_BYTES), b"")):
+        words += part.split(maxsplit=2)
+        if words not in ([], [b"0"]):
+            raise UserError(
+                f"{path}, line {line}: a % ends the formula, yet text follows its line; remove one of the two"
+            )
 
 
 def _integers(text: bytes) -> Int64[np.ndarray, " _"] | None:
@@ -291,71 +330,6 @@ def _unlisted_problem(file: Path) -> str | None:
         return None
     packed = file.suffix if file.suffix.lower() in COMPRESSIONS else ""
     return f"{file}: left out, though it holds a formula; let its name end in .cnf{packed} to have it read"
-
-
-def read_labels(folder: Path) -> dict[str, bool]:
-    """What is known of the formulas in `folder` and below: whether they are satisfiable.
-
-    Labels come from `labels.csv` in the folder, with the columns `file,satisfiable` (0 or 1, false or true; comma,
-    semicolon or tab between them) and file names relative to it, and from `sat=0` or `sat=1` in the name of a file, as
-    NeuroSAT's generator writes it. If `folder` is a file, it is asked about that file alone.
-
-    Returns:
-        Whether the formula is satisfiable, by file name relative to the folder (`sub/name.cnf`); unlabelled files are
-        not in it.
-
-    Raises:
-        UserError: `labels.csv` is malformed, names a file that is not there, or contradicts the name of a file; or as
-            `list_formulas`.
-    """
-    root = folder if folder.is_dir() else folder.parent
-    names = [path.relative_to(root).as_posix() for path in list_formulas(folder)]
-    labels = {name: match[1] == "1" for name in names if (match := _LABEL_IN_NAME.search(Path(name).name))}
-    table = root / LABELS
-    if table.is_file():
-        for line, name, label in _label_rows(table):
-            if labels.get(name, label) != label:
-                raise UserError(f"{table}, line {line}: contradicts the name of the file {name}; correct one of them")
-            if name in names:
-                labels[name] = label
-            elif not (root / name).is_file():
-                raise UserError(f"{table}, line {line}: there is no file {name} in {root}; correct or remove the line")
-    return labels
-
-
-def _label_rows(table: Path) -> Iterator[tuple[int, str, bool]]:
-    """(line, file, satisfiable) of each row of a `labels.csv`; the first line says what stands between the columns."""
-    text = read_text(table)
-    header = text.partition("\n")[0]
-    delimiter = max(DELIMITERS, key=header.count)
-    try:
-        reader = csv.reader(text.split("\n"), delimiter=delimiter)
-        rows = [(reader.line_num, [cell.strip() for cell in row]) for row in reader]
-    except csv.Error as error:
-        raise UserError(f"{table}: cannot be read as a table ({error}); write it anew") from error
-    if [cell.casefold() for cell in rows[0][1]] != ["file", "satisfiable"]:
-        raise UserError(f"{table}, line 1: the first line must be `file,satisfiable`; it is {header[:80]!r}")
-    seen: dict[str, int] = {}
-    for line, row in rows[1:]:
-        match row:
-            case [] | [""]:
-                continue
-            case [name, value] if name and (satisfiable := _TRUTHS.get(value.casefold())) is not None:
-                name = _as_listed(name)
-                if name in seen:
-                    raise UserError(f"{table}, line {line}: {name} is in line {seen[name]} already; keep one of them")
-                seen[name] = line
-                yield line, name, satisfiable
-            case _:
-                raise UserError(
-                    f"{table}, line {line}: `{delimiter.join(row)}` must be a file name and 0 or 1 (false or true), "
-                    f"with {delimiter!r} between them"
-                )
-
-
-def _as_listed(name: str) -> str:
-    """A file name relative to the folder, also as Windows writes it or with `./` before it."""
-    return PurePosixPath(name.replace("\\", "/")).as_posix()
 
 
 def write_dimacs(path: Path, formula: Formula, comments: Sequence[str] = ()) -> None:

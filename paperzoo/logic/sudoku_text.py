@@ -8,6 +8,7 @@
   to the end of the line.
 """
 
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +18,7 @@ import numpy as np
 from jaxtyping import Bool, Int64, UInt8, UInt16
 
 from paperzoo.errors import UserError
-from paperzoo.text import plain_stream
+from paperzoo.text import Limited, line_blocks, plain_stream
 
 Boards = UInt8[np.ndarray, "puzzle 81"]
 Lines = Int64[np.ndarray, " puzzle"]
@@ -27,6 +28,7 @@ EMPTY_MARKS = "0._*-"
 LINE_MARKS = frozenset("_*-")  # a line of these alone may part two boxes
 CHARACTERS = frozenset(EMPTY_MARKS + "123456789")
 BLOCK_BYTES = 1 << 23
+GROWS = 6  # times its size that a file takes in memory: two boards for each line of two, and copies of them
 TOLD = 20  # problems of a file that are told; of the others the number
 
 PUZZLE_NAMES = ("puzzle", "puzzles", "quiz", "quizzes", "question", "sudoku", "givens", "board")
@@ -75,9 +77,9 @@ def read_puzzles(path: Path) -> Puzzles:
     reader = _Reader(str(path))
     try:
         with path.open("rb") as stream:
-            text = plain_stream(stream)
-            while block := text.read(BLOCK_BYTES) + text.readline():
-                reader.take(block if block.endswith(b"\n") else block + b"\n")
+            text = plain_stream(Limited(stream, str(path), os.fstat(stream.fileno()).st_size, grows=GROWS))
+            for block in line_blocks(text, BLOCK_BYTES):
+                reader.take(block)
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: begins as a text in {error.encoding}, but is none; save it as UTF-8") from error
     except OSError as error:

@@ -11,11 +11,11 @@ import pytorch_lightning as pl
 
 from paperzoo.errors import UserError
 from paperzoo.reporting.opening import device_name
+from paperzoo.machine import Memory, memory_of, shown
 from paperzoo.reporting.page import duration
 from paperzoo.runner.allocations import Allocations
 from paperzoo.runner.build import Parts
 from paperzoo.runner.job import Job
-from paperzoo.runner.machine import Memory, memory_of, shown
 from paperzoo.runner.rehearsal import Rehearsal, size_of, undisturbed
 
 log = logging.getLogger(__name__)

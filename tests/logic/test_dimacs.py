@@ -19,11 +19,11 @@ from paperzoo.logic.cnf import Formula
 from paperzoo.logic.dimacs import (
     list_formulas,
     read_dimacs,
-    read_labels,
     solution_text,
     unlisted,
     write_dimacs,
 )
+from paperzoo.logic.sat_labels import read_labels
 
 # The form of SATLIB's uniform random 3-SAT files: comments, two spaces in the header, a space before some clauses,
 # and a trailer.

@@ -6,12 +6,12 @@ import pytest
 import torch
 from torch import nn
 
+from paperzoo import machine
 from paperzoo.errors import UserError
+from paperzoo.machine import GIB, Memory, shown
 from paperzoo.runner import estimate as estimates
-from paperzoo.runner import machine
 from paperzoo.runner.allocations import Allocations
 from paperzoo.runner.estimate import Costs
-from paperzoo.runner.machine import GIB, Memory, shown
 from tests.conftest import RunJob
 
 TINY = (

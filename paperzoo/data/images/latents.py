@@ -15,9 +15,11 @@ from paperzoo.data.base.items import ArrayItems
 from paperzoo.data.base.module import PREDICT
 from paperzoo.data.base.own import OwnData
 from paperzoo.data.images.module import ImageShape
+from paperzoo.data.prepared.plain_arrays import SUFFIX, map_array
 from paperzoo.errors import UserError
+from paperzoo.machine import memory_of, shown
 
-SUFFIX = ".npy"
+COPIES = 2  # of all rows, while those of several files are joined
 
 
 class LatentFiles(OwnData):
@@ -79,23 +81,24 @@ def _files(path: Path) -> list[Path]:
 def _problems(file: Path, shape: Sequence[int]) -> Iterator[str]:
     dimensions = math.prod(shape)
     try:
-        array = np.load(file, mmap_mode="r", allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
-        yield f"{file}: not a readable {SUFFIX} file ({error})"
+        array = map_array(file)
+    except UserError as error:
+        yield str(error)
         return
-    if not isinstance(array, np.ndarray) or array.ndim not in (1, 2) or array.shape[-1] != dimensions:
-        found = f"an array of shape {array.shape}" if isinstance(array, np.ndarray) else "several arrays"
-        yield f"{file}: holds {found}; the latents of an image of {list(shape)} are a row of {dimensions} numbers"
+    free = memory_of(torch.device("cpu")).free
+    if array.ndim not in (1, 2) or array.shape[-1] != dimensions:
+        yield (
+            f"{file}: holds an array of shape {array.shape}; the latents of an image of {list(shape)} are a row of "
+            f"{dimensions} numbers"
+        )
     elif array.dtype.kind not in "fiu":
         yield f"{file}: holds {array.dtype}, not numbers"
+    elif (needed := COPIES * array.size * np.dtype(np.float32).itemsize) > free:
+        yield f"{file}: {len(array)} rows take {shown(needed)} of memory, {shown(free)} are free; split the file"
 
 
 def _read(file: Path, dimensions: int) -> Float32[np.ndarray, "row dimension"]:
-    try:
-        array = np.load(file, allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
-        raise UserError(f"{file}: not a readable {SUFFIX} file ({error})") from error
-    rows = array.astype(np.float32).reshape(-1, dimensions)
+    rows = np.array(map_array(file), dtype=np.float32).reshape(-1, dimensions)
     if not np.isfinite(rows).all():
         raise UserError(f"{file}: some of its values are no finite numbers")
     return rows

@@ -20,7 +20,9 @@ from paperzoo.data.base.module import TEST, TRAIN
 from paperzoo.data.base.order import BatchLoader, BatchOrder, RunOrder, StreamOrder
 from paperzoo.errors import UserError
 from paperzoo.logic.cnf import Formula, split, union
-from paperzoo.logic.dimacs import list_formulas, read_dimacs, read_labels, unlisted
+from paperzoo.logic.dimacs import list_formulas, read_dimacs, unlisted
+from paperzoo.logic.sat_labels import read_labels
+from paperzoo.machine import memory_of, shown
 
 T = TypeVar("T")
 Result = TypeVar("Result")
@@ -31,6 +33,9 @@ UNKNOWN = -1
 
 # The solver of python-sat that labels files: of the complete ones the best on hard problems.
 LABELLING_SOLVER = "cadical195"
+
+# Of memory that NeuroSAT of the published size takes on a CPU; measured.
+BYTES_A_NODE = 10_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -262,7 +267,7 @@ class SatData(GeneratedData):
         unreadable = unlisted(path)
         for file in list_formulas(path):
             try:
-                formulas[file.relative_to(root).as_posix()] = read_dimacs(file)
+                formulas[file.relative_to(root).as_posix()] = _in_memory(read_dimacs(file), file)
             except UserError as error:
                 unreadable.append(str(error))
         if not formulas:
@@ -275,6 +280,21 @@ class SatData(GeneratedData):
             answers = self.in_processes(is_satisfiable, [formulas[name] for name in unlabelled])
             known |= dict(zip(unlabelled, map(int, answers), strict=True))
         return [Problem(name, formula, known.get(name, UNKNOWN)) for name, formula in formulas.items()]
+
+
+def _in_memory(formula: Formula, file: Path) -> Formula:
+    """The formula.
+
+    Raises:
+        UserError: a network of the paper's size has no room for its graph in this machine.
+    """
+    total = memory_of(torch.device("cpu")).total
+    if (needed := formula.nodes * BYTES_A_NODE) > total:
+        raise UserError(
+            f"{file}: {formula.variables} variables and {len(formula.lengths)} clauses take about {shown(needed)}, and "
+            f"this machine has {shown(total)}; choose a smaller formula"
+        )
+    return formula
 
 
 def is_satisfiable(formula: Formula) -> bool:

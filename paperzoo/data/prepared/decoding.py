@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
+import torch
 from jaxtyping import Shaped, UInt8
 from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL.ExifTags import Base
@@ -33,6 +34,7 @@ from PIL.ImageFile import ImageFile
 from paperzoo.data.prepared.cache import ArrayWriter
 from paperzoo.errors import UserError
 from paperzoo.files import leads_nowhere, visible_files
+from paperzoo.machine import memory_of, shown
 from paperzoo.text import read_bytes
 
 Picture = UInt8[np.ndarray, "channel height width"]
@@ -48,6 +50,8 @@ SUFFIXES = (
 """Of pictures; those in a format that cannot be decoded are named rather than passed over."""
 
 BACKGROUND = 255
+SURELY_DECODED = 1 << 24  # pixels
+BYTES_A_PIXEL = 45  # of a picture of 16 bits with transparency, with its copies while it is decoded; measured
 BITS = (8, 10, 12, 14, 16)
 
 # Pillow's names for how colours of 16 bits lie in a file, and the one under which it takes their second bytes.
@@ -80,11 +84,24 @@ def decode(content: bytes, name: str, channels: int, tell: Tell = log.warning) -
     """
     try:
         with Image.open(io.BytesIO(content)) as image:
+            _refuse_too_large(image)
             plain = _in_8_bits(image, content, lambda problem: tell(f"{name}: {problem}"))
             return ImageOps.exif_transpose(plain).convert({1: "L", 3: "RGB"}[channels])
     except _BROKEN as error:
         reason = "no known picture format" if isinstance(error, UnidentifiedImageError) else error
         raise UserError(f"{name}: not a readable picture ({reason}); replace or delete it") from error
+
+
+def _refuse_too_large(image: Image.Image) -> None:
+    """Refuses a picture without room in memory beside those of the other threads; a small file may be one."""
+    if image.width * image.height <= SURELY_DECODED:
+        return
+    share = memory_of(torch.device("cpu")).total // (os.cpu_count() or 1)
+    if (needed := image.width * image.height * BYTES_A_PIXEL) > share:
+        raise ValueError(
+            f"{image.width} x {image.height} pixels take {shown(needed)} of memory, and each of {os.cpu_count()} "
+            f"threads has {shown(share)}; scale it down"
+        )
 
 
 def _in_8_bits(image: Image.Image, content: bytes, tell: Tell) -> Image.Image:

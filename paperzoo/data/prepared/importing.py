@@ -11,6 +11,7 @@ import numpy as np
 import paperzoo.data
 from paperzoo.data.prepared.cache import BLOCK_BYTES, ArrayCache
 from paperzoo.data.prepared.file_set import FileSet
+from paperzoo.data.prepared.plain_arrays import map_array
 from paperzoo.errors import UserError
 
 PARTS = ("train", "test")
@@ -98,9 +99,9 @@ def _load(path: Path, problems: list[str]) -> np.ndarray | None:
         problems.append(f"{path}: missing")
         return None
     try:
-        return np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
-        problems.append(f"{path}: not a readable .npy file of plain numbers, or cut short ({error})")
+        return map_array(path)
+    except UserError as error:
+        problems += error.problems
         return None
 
 

@@ -140,8 +140,9 @@ _ANSWERED = re.compile(r"([^?]*\?)\s+([a-z,]+)(?:\s+\d+)*", re.IGNORECASE)
 def read_lines(text: str, name: str) -> list[Line]:
     """The lines of a file in bAbI's format: `3 Where is John?`, then tabs with the answer and its supporting facts.
 
-    A story begins where the numbers begin anew, from 1 or 0 as those of the first story do. What ends in a question
-    mark or has an answer is a question. A number may have a dot, a colon or a bracket behind it.
+    A story begins where the numbers begin anew, from 1 or 0 as those of the first story do, and with a statement; its
+    numbers go on one by one. What ends in a question mark or has an answer is a question. A number may have a dot, a
+    colon or a bracket behind it.
 
     Args:
         text: the content of the file, with LF as its line ends.
@@ -152,7 +153,7 @@ def read_lines(text: str, name: str) -> list[Line]:
     """
     lines: list[Line] = []
     problems: list[str] = []
-    first, previous = 1, 0
+    first, previous, told = 1, 0, False  # `told`: whether the story has a statement yet
     for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
             continue
@@ -164,10 +165,10 @@ def read_lines(text: str, name: str) -> list[Line]:
         own, sentence, answer = int(match[1]), match[2].strip(), match[3]
         if not lines and own == 0:
             first, previous = 0, -1
-        if own != first and (own <= previous or not lines):
-            problems.append(
-                f"{place}: line {own} of a story comes after line {previous}; a story starts with line {first}"
-            )
+        if own == first:
+            told = False
+        elif own != previous + 1 or not lines:
+            problems.append(_number_problem(place, own, previous, first))
         if answer is None and (answered := _ANSWERED.fullmatch(sentence)):
             sentence, answer = answered[1], answered[2]
         words = re.sub(r"[.?]", "", sentence).lower().split()
@@ -178,6 +179,9 @@ def read_lines(text: str, name: str) -> list[Line]:
             unknown.append(f"{given!r} is not an answer of bAbI{_like(given, ANSWERS)}")
         if not words:
             unknown.append("there is no word")
+        if question and not told:
+            unknown.append("asks before anything is told; a story begins with a statement")
+        told = told or not question
         problems += [f"{place}: {problem}" for problem in unknown]
         numbers = [_WORD_NUMBERS.get(word, 0) for word in words]
         asked = _ANSWER_NUMBERS.get(given, UNKNOWN) if question else None
@@ -188,6 +192,14 @@ def read_lines(text: str, name: str) -> list[Line]:
     if not any(line.answer is not None for line in lines):
         raise UserError(f"{name}: nothing is asked; end a question with a question mark")
     return lines
+
+
+def _number_problem(place: str, own: int, previous: int, first: int) -> str:
+    """What is wrong with the number of a line that neither begins a story nor is the next one."""
+    if own > previous + 1 and previous >= first:
+        missing = f"line {previous + 1} is" if own == previous + 2 else f"lines {previous + 1} to {own - 1} are"
+        return f"{place}: line {own} of a story comes after line {previous}; {missing} missing, or number them anew"
+    return f"{place}: line {own} of a story comes after line {previous}; a story starts with line {first}"
 
 
 def _like(word: str, known: Sequence[str]) -> str:

@@ -29,6 +29,7 @@ Content = Literal["images", "scenes"]
 SIDE = 128
 OBJECTS = 10  # in a scene, at most
 LONGEST = 64  # words kept room for; the official questions are shorter
+LONGEST_ITEM = 1 << 26  # characters of JSON; the official ones have thousands
 FOLDER = "CLEVR_v1.0"
 ARCHIVE = f"{FOLDER}.zip"
 ADDRESS = f"https://dl.fbaipublicfiles.com/clevr/{ARCHIVE}"
@@ -230,8 +231,8 @@ def json_items(path: Path, key: str) -> Iterator[dict[str, Any]]:
                     return
                 try:
                     item, position = decoder.raw_decode(text, position)
-                except json.JSONDecodeError as error:
-                    more = stream.read(BLOCK_BYTES)
+                except (json.JSONDecodeError, RecursionError) as error:
+                    more = stream.read(BLOCK_BYTES) if len(text) - position < LONGEST_ITEM else ""
                     if not more:
                         raise UserError(damaged) from error
                     text, position = text[position:] + more, 0

@@ -285,7 +285,7 @@ SAME = "1 Mary moved to the bathroom.\n2 Where is Mary?\n1 John went to the park
         re.sub(r"^(\d)", r"\1)", SAME, flags=re.MULTILINE).encode(),
         SAME.replace("?\tpark\t1", "?   park   1").encode(),
         SAME.replace("?\tpark\t1", "? \tPark").encode(),
-        SAME.replace("park.\n2", "park.\n\n7").encode(),
+        SAME.replace("park.\n2", "park.\n\n2").encode(),
     ],
 )
 def test_a_story_is_the_same_however_its_lines_are_written(tmp_path: Path, content: bytes) -> None:
@@ -296,12 +296,6 @@ def test_a_story_is_the_same_however_its_lines_are_written(tmp_path: Path, conte
     assert [told.question for told in data.tell(batch)] == ["Where is mary?", "Where is john?"]
     assert [told.context for told in data.tell(batch)] == ["Mary moved to the bathroom.", "John went to the park."]
     assert batch.answer.tolist() == [UNKNOWN, ANSWERS.index("park")]
-
-
-def test_a_question_before_any_statement_has_an_empty_story(tmp_path: Path) -> None:
-    (batch,) = own_story(tmp_path / "own.txt", "1 Where is John?\n").predict_dataloader()
-    assert batch.story.shape[:2] == (1, 1)
-    assert not batch.story.any()
 
 
 def test_a_sentence_longer_than_those_of_training_can_be_read(tmp_path: Path) -> None:
@@ -347,6 +341,10 @@ def test_every_unknown_word_is_named_with_its_line_and_what_comes_close(tmp_path
         ("2 Where is Mary?\n", ":1: line 2 of a story comes after line 0; a story starts with line 1"),
         ("1 Mary went to the park.\n3 Where is Mary?\n3 Where is Mary?\n", ":3: line 3 of a story comes after line 3"),
         ("1 ?\n", ":1: there is no word"),
+        ("1 Mary is bored.\n7 Where is Mary?\n", ":2: line 7 of a story comes after line 1; lines 2 to 6 are missing"),
+        ("0 Mary is bored.\n2 Where is Mary?\n", ":2: line 2 of a story comes after line 0; line 1 is missing"),
+        ("1 Where is Mary?\n2 Mary is bored.\n3 Where is Mary?\n", ":1: asks before anything is told"),
+        ("1 Mary is bored.\n2 Why?\n1 Where is Mary?\tpark\n", ":3: asks before anything is told"),
         (
             "0 Where is Mary?\n1 Mary is bored.\n1 Why?\n",
             ":3: line 1 of a story comes after line 1; a story starts with line 0",

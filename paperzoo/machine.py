@@ -27,6 +27,11 @@ def memory_of(device: torch.device) -> Memory:
     return Memory(min(memory.total for memory in limits), max(0, min(memory.free for memory in limits)))
 
 
+def room_for_text(grows: int) -> int:
+    """Bytes that a text may have which takes `grows` times its size while it is read and used."""
+    return memory_of(torch.device("cpu")).free // grows
+
+
 def _physical() -> Memory:
     try:
         lines = Path("/proc/meminfo").read_text(encoding="utf-8").splitlines()

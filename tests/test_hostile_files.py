@@ -1,0 +1,151 @@
+"""Small files that would take a whole machine: each is named, and the others are answered."""
+
+import csv
+import os
+import resource
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from paperzoo import machine
+from paperzoo.data.images.latents import LatentFiles
+from paperzoo.data.prepared import decoding
+from paperzoo.data.prepared.plain_arrays import map_array
+from paperzoo.errors import UserError
+from paperzoo.logic.dimacs import read_dimacs
+from paperzoo.logic.sudoku_text import read_puzzles
+from paperzoo.machine import GIB, Memory
+from paperzoo.text import read_bytes, read_text
+from tests.attacks import start
+from tests.hostile_files import ARRAYS, FORMULAS, NOT_TEXT, npy, png, sparse, write_formulas
+
+PUZZLE = "530070000600195000098000060800060003400803001700020006060000280000419005000080079"
+
+
+def peak() -> int:
+    """MiB that this process has had at most."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+
+
+@pytest.mark.parametrize("name", FORMULAS)
+def test_a_small_file_that_unpacks_to_or_claims_much_takes_little_and_is_named(name: str, tmp_path: Path) -> None:
+    make, words = FORMULAS[name]
+    make(tmp_path / name)
+    before = peak()
+    with pytest.raises(UserError) as caught:
+        read_dimacs(tmp_path / name)
+    (problem,) = caught.value.problems
+    assert problem.startswith(str(tmp_path / name))
+    assert words in problem
+    assert peak() - before < 300
+
+
+def test_a_formula_in_one_long_line_is_read(tmp_path: Path) -> None:
+    count = 2_000_000
+    (tmp_path / "line.cnf").write_bytes(b"p cnf 3 %d\n" % count + b"1 -2 0 " * count)
+    formula = read_dimacs(tmp_path / "line.cnf")
+    assert len(formula.lengths) == count
+    assert (formula.lengths == 2).all()
+
+
+def test_a_long_comment_is_none_of_the_formula(tmp_path: Path) -> None:
+    (tmp_path / "comment.cnf").write_bytes(b"p cnf 3 2\n1 -2 0\nc " + b"1 0 " * 3_000_000 + b"\n3 0\n")
+    assert read_dimacs(tmp_path / "comment.cnf").clauses() == [[1, -2], [3]]
+
+
+def test_a_clause_that_repeats_its_literals_without_end_stays_small(tmp_path: Path) -> None:
+    (tmp_path / "clause.cnf").write_bytes(b"p cnf 3 1\n" + b"1 -2 3 " * 3_000_000 + b"0\n")
+    assert read_dimacs(tmp_path / "clause.cnf").clauses() == [[1, -2, 3]]
+
+
+def test_what_is_larger_than_memory_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sparse(tmp_path / "huge.txt")
+    for read in (read_text, read_bytes, read_puzzles):
+        with pytest.raises(UserError, match=r"huge\.txt: has 1024\.0 GiB or more, and this machine has memory for"):
+            read(tmp_path / "huge.txt")
+    (tmp_path / "small.txt").write_text(f"{PUZZLE}\n")
+    assert len(read_puzzles(tmp_path / "small.txt").givens) == 1
+    monkeypatch.setattr(machine, "memory_of", lambda _: Memory(GIB, 100))
+    with pytest.raises(UserError, match="memory for 0 MiB of text"):
+        read_text(tmp_path / "small.txt")
+
+
+@pytest.mark.skipif(not Path("/dev/zero").exists(), reason="there is no /dev/zero")
+def test_a_device_without_end_is_not_read_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "memory_of", lambda _: Memory(GIB, GIB))
+    with pytest.raises(UserError, match=r"/dev/zero: has (64|80) MiB or more"):
+        read_bytes(Path("/dev/zero"))
+
+
+def test_a_line_without_end_among_puzzles_is_named_and_the_others_are_read(tmp_path: Path) -> None:
+    (tmp_path / "long.txt").write_text(f"{PUZZLE}\n{'0' * (40 << 20)}\n{PUZZLE}\n")
+    found = read_puzzles(tmp_path / "long.txt")
+    assert found.lines.tolist() == [1, 3]
+    (problem,) = found.problems
+    assert "long.txt, line 2: " in problem
+
+
+# ---------------------------------------------------------------------- arrays and pictures
+
+
+@pytest.mark.parametrize("content", ARRAYS.values(), ids=ARRAYS)
+def test_an_array_is_what_its_header_claims_or_refused(content: bytes, tmp_path: Path) -> None:
+    file = tmp_path / "latents.npy"
+    file.write_bytes(content)
+    with pytest.raises(UserError, match=r"latents\.npy: not a readable \.npy file"):
+        map_array(file)
+    (problem,) = LatentFiles.check(path=str(file), image_shape=[1, 8, 8])
+    assert "latents.npy" in problem
+
+
+def test_arrays_that_are_right_are_read(tmp_path: Path) -> None:
+    (tmp_path / "latents.npy").write_bytes(npy("(4, 4)"))
+    assert np.array_equal(map_array(tmp_path / "latents.npy"), np.zeros((4, 4), dtype=np.float32))
+
+
+def test_latents_that_do_not_fit_into_memory_are_named(tmp_path: Path) -> None:
+    sparse(tmp_path / "latents.npy", 128 + 256 * (1 << 31), head=npy(f"({1 << 31}, 64)", b""))
+    (problem,) = LatentFiles.check(path=str(tmp_path / "latents.npy"), image_shape=[1, 8, 8])
+    assert "2147483648 rows take 1024.0 GiB of memory" in problem
+
+
+def test_a_picture_without_room_in_memory_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    content = png(5000)
+    assert len(content) < 100_000
+    assert decoding.decode(content, "large.png", 1).size == (5000, 5000)
+    monkeypatch.setattr(decoding, "memory_of", lambda _: Memory(GIB, GIB))
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    with pytest.raises(UserError, match=r"large\.png: .*5000 x 5000 pixels take 1\.0 GiB of memory, .* has 512 MiB"):
+        decoding.decode(content, "large.png", 1)
+
+
+# ---------------------------------------------------------------------- for real
+
+
+@pytest.mark.slow
+def test_each_such_formula_is_named_and_the_others_are_answered(tmp_path: Path) -> None:
+    run = ["experiment=neurosat/sr_u3_10_laptop", "trainer=smoke", "threads=1", "hydra.run.dir=run"]
+    assert start(run, tmp_path, {}).returncode == 0
+    (tmp_path / "formulas").mkdir()
+    write_formulas(tmp_path / "formulas")
+    arguments = ["mode=predict", "checkpoint=run", "data.path=formulas", "hydra.run.dir=answers", "threads=1"]
+    result = start(arguments, tmp_path, {"PYTHONUTF8": "1"})
+    assert result.returncode == 2, result.stderr
+    assert "Traceback" not in result.stderr
+    for name, (_, words) in FORMULAS.items():
+        (line,) = (line for line in result.stderr.splitlines() if f"formulas/{name}" in line)
+        assert words in line
+    with (tmp_path / "answers" / "predictions.csv").open(encoding="utf-8") as table:
+        assert sorted(row["item"] for row in csv.DictReader(table)) == ["caf\\udce9.cnf", "good.cnf"]
+    assert {path.name for path in (tmp_path / "answers" / "solutions").iterdir()} == {
+        "good.cnf.solution",
+        f"{NOT_TEXT}.solution",
+    }
+
+
+def test_an_argument_that_is_no_text_is_refused_in_words(tmp_path: Path) -> None:
+    result = start(["data=image_folder", f"data.path={tmp_path}/{NOT_TEXT}"], tmp_path, {})
+    assert result.returncode == 2
+    assert "caf\\udce9.cnf: its name holds bytes that are not UTF-8" in result.stderr
+    assert "Traceback" not in result.stderr
