@@ -112,16 +112,20 @@ def values(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
             yield from values(child, f"{key}[{number}]")
 
 
+def is_endless(config: Any) -> bool:
+    """Whether there is more in it than in any config."""
+    return next(islice(values(config), MOST_VALUES, None), None) is not None
+
+
 def stored_problems(config: Any) -> Iterator[str]:
     """What a checkpoint's config asks for and may not: it was resolved when it was written, and names few classes."""
     if not isinstance(config, Mapping):
         yield "its config is none"
         return
-    everything = list(islice(values(config), MOST_VALUES + 1))
-    if len(everything) > MOST_VALUES:
+    if is_endless(config):
         yield f"its config has more than {MOST_VALUES} values"
         return
-    for key, value in everything:
+    for key, value in values(config):
         if isinstance(value, str) and "${" in value:
             yield f"{key}={value[:80]}: is a reference, and the config of a checkpoint has none"
         if not isinstance(value, Mapping) or key.partition(".")[0] not in ("model", "data"):

@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 from hydra.core.override_parser.types import Quote, QuotedString
 
-from paperzoo.allowed import stored_problems
+from paperzoo.allowed import is_endless, stored_problems
 from paperzoo.errors import UserError
 from paperzoo.files import write_text
 from paperzoo.runner.hydra_nodes import folder_problems
@@ -244,9 +244,21 @@ def _choice_problems(choices: Mapping[str, Any]) -> Iterator[str]:
 
 
 def saved_settings(folder: Path) -> dict[str, Any] | None:
-    """The resolved config with which the run in `folder` was started; None if it never came that far."""
+    """The resolved config with which the run in `folder` was started; None if it never came that far.
+
+    Raises:
+        UserError: it is none, or so large that no run wrote it.
+    """
     path = folder / ".hydra" / "resolved.yaml"
-    return yaml.safe_load(path.read_text()) if path.is_file() else None
+    if not path.is_file():
+        return None
+    try:
+        settings = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise UserError(f"{path}: cannot be read ({' '.join(str(error).split())[:160]}); restore it") from error
+    if not isinstance(settings, dict) or is_endless(settings):
+        raise UserError(f"{path}: is not the config of a run; restore it")
+    return settings
 
 
 def save_settings(folder: Path, settings: dict[str, Any], overrides: list[str]) -> None:

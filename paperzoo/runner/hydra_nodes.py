@@ -43,6 +43,8 @@ def _may_be_set(key: str, leaf: Any) -> bool:
     node = ".".join(key.split(".")[:2])
     if node == "hydra.help":
         return True
+    if key == "hydra.verbose":
+        return isinstance(leaf, bool)
     if key.startswith("hydra.sweeper.params."):
         return not _chooses_more(key.removeprefix("hydra.sweeper.params."))
     if node not in _WORDS:
@@ -81,7 +83,7 @@ def folder_problems(arguments: Sequence[Any], typed: Sequence[str]) -> Iterator[
     """
     for argument in arguments:
         if not isinstance(argument, str):
-            yield f"{argument!r} is no argument"
+            yield f"a {type(argument).__name__} is no argument"
         elif argument.startswith("--config-dir=") or argument in typed:
             continue
         elif argument.startswith("-"):
