@@ -6,6 +6,7 @@ the tests and for whoever counts.
 """
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -178,6 +179,20 @@ def with_remembered(*arguments: str, file: str = ".hydra/overrides.yaml") -> Cal
     return resumed
 
 
+def with_link(name: str, aimed: str) -> Callable[[Scene], list[str]]:
+    """Resumes a copy of the run, to train it longer, in which a file or folder is a link to what is aimed at."""
+
+    def resumed(scene: Scene) -> list[str]:
+        theirs = scene.folder / "theirs"
+        shutil.copytree(scene.run, theirs)
+        place = theirs / name
+        shutil.rmtree(place) if place.is_dir() else place.unlink()
+        place.symlink_to(scene.target if aimed == "AIMED_AT" else scene.target.parent)
+        return [f"resume={theirs}", "trainer.max_steps=3", "trainer.max_epochs=3"]
+
+    return resumed
+
+
 def with_choice(scene: Scene) -> list[str]:
     """A checkpoint whose choice of data is a file that came with it."""
     content = torch.load(scene.run / "checkpoints" / "last.ckpt", weights_only=True)
@@ -304,6 +319,8 @@ CASES = (
         ),
         "hydra.callbacks.evil",
     ),
+    Case("a folder that is resumed keeps its metrics elsewhere", with_link("metrics.csv", "AIMED_AT"), "is a link to"),
+    Case("a folder that is resumed keeps checkpoints elsewhere", with_link("checkpoints", "AIMED_IN"), "is a link to"),
     Case(
         "a multirun that is resumed has its launcher run a command",
         with_remembered("hydra/launcher=basic", "+hydra.launcher.setup=[touch x]", file="arguments.yaml"),

@@ -67,9 +67,10 @@ def overrides_to_resume(folder: Path, typed: Sequence[str] = ()) -> list[str]:
         typed: the arguments that were typed now.
 
     Raises:
-        UserError: there is no run in `folder`, or what it remembers may not be taken from a folder.
+        UserError: there is no run in `folder`, what it remembers may not be taken from a folder, or a link leads out.
     """
     multirun = folder / MULTIRUN
+    _refuse_links(folder)
     if multirun.is_file():
         return ["--multirun", *_remembered(multirun, folder, typed), *into_sweep_folder(folder.resolve())]
     overrides = folder / ".hydra" / "overrides.yaml"
@@ -77,6 +78,15 @@ def overrides_to_resume(folder: Path, typed: Sequence[str] = ()) -> list[str]:
         hint = "give the folder that holds .hydra/ and checkpoints/"
         raise UserError(f"resume={folder}: no run was started in this folder ({overrides} is missing); {hint}")
     return [*_remembered(overrides, folder, typed), *into_folder(folder.resolve())]
+
+
+def _refuse_links(folder: Path) -> None:
+    """Refuses links that lead out of a run's folder: going on, the run would write where they lead."""
+    root = folder.resolve()
+    links = (path for path in folder.rglob("*") if path.is_symlink())
+    if outside := sorted(path for path in links if not path.resolve().is_relative_to(root)):
+        hint = "a resumed run writes into its own folder only; put what it leads to in its place"
+        raise UserError(*(f"resume={folder}: {path} is a link to {path.readlink()}; {hint}" for path in outside))
 
 
 def _remembered(path: Path, folder: Path, typed: Sequence[str]) -> list[str]:
