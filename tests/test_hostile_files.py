@@ -1,8 +1,11 @@
 """Small files that would take a whole machine: each is named, and the others are answered."""
 
 import csv
+import io
 import os
 import resource
+import tarfile
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +13,9 @@ import pytest
 
 from paperzoo import machine
 from paperzoo.data.images.latents import LatentFiles
-from paperzoo.data.prepared import decoding
+from paperzoo.data.prepared import decoding, downloads
+from paperzoo.data.prepared.file_set import FileSet
+from paperzoo.data.prepared.importing import import_folder
 from paperzoo.data.prepared.plain_arrays import map_array
 from paperzoo.errors import UserError
 from paperzoo.logic.dimacs import read_dimacs
@@ -118,6 +123,43 @@ def test_a_picture_without_room_in_memory_is_named(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(os, "cpu_count", lambda: 2)
     with pytest.raises(UserError, match=r"large\.png: .*5000 x 5000 pixels take 1\.0 GiB of memory, .* has 512 MiB"):
         decoding.decode(content, "large.png", 1)
+
+
+# ---------------------------------------------------------------------- archives and names
+
+
+def test_a_member_of_an_archive_that_does_not_fit_into_memory_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(downloads, "memory_of", lambda _: Memory(GIB, 1 << 24))
+    with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("small.txt", b"small")
+        archive.writestr("large.txt", bytes(1 << 25))
+    with tarfile.open(tmp_path / "a.tar.gz", "w:gz") as tar:
+        for name in ("small.txt", "large.txt"):
+            member = tarfile.TarInfo(name)
+            member.size = 5 if name == "small.txt" else 1 << 25
+            tar.addfile(member, io.BytesIO(bytes(member.size)))
+    words = "refused, its member 'large.txt' has 32 MiB unpacked, and 16 MiB are free"
+    with downloads.SafeZip(tmp_path / "a.zip") as safe:
+        assert safe.read("small.txt") == b"small"
+        with pytest.raises(UserError, match=words):
+            safe.read("large.txt")
+    with pytest.raises(UserError, match=words):
+        list(downloads.tar_files(tmp_path / "a.tar.gz"))
+
+
+@pytest.mark.parametrize("name", ["../mnist", "/etc/mnist", "a/../../mnist"])
+def test_no_name_of_data_leads_out_of_the_data_root(name: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no such data set"):
+        import_folder(name, tmp_path, str(tmp_path / "data"))
+    for names in ({"name": name}, {"name": "mine", "home": name}):
+        with pytest.raises(ValueError, match="below the data root"):
+            FileSet(convert=lambda *_: None, **names)
+    result = start([f"data={name}"], tmp_path, {})
+    assert result.returncode != 0
+    assert "Traceback" not in result.stderr
+    assert list(tmp_path.iterdir()) == []
 
 
 # ---------------------------------------------------------------------- for real

@@ -62,7 +62,7 @@ def in_list_file(listing: Path, classes: tuple[str, ...]) -> list[Labelled]:
     is called after (`b` for `bList.txt`) may be where its author had the pictures.
 
     Raises:
-        UserError: a line is something else, or its picture is not there.
+        UserError: a line is something else, or its picture is not there, or elsewhere.
     """
     domain = listing.name.removesuffix("List.txt")
     found = []
@@ -74,6 +74,8 @@ def in_list_file(listing: Path, classes: tuple[str, ...]) -> list[Labelled]:
             raise UserError(f"{listing}, line {number}: not a path and a class from 0 to {len(classes) - 1}: {line}")
         parts = PurePosixPath(name[0].replace("\\", "/")).parts
         inside = Path(*parts[parts.index(domain) :]) if domain in parts else Path(domain, *parts)
+        if ".." in inside.parts:
+            raise UserError(f"{listing}, line {number}: {name[0]} leads out of the folder")
         places = [folder / inside for folder in (listing.parent, listing.parent.parent)]
         path = next((place for place in places if place.is_file()), None)
         if path is None:

@@ -18,14 +18,18 @@ from pathlib import Path, PurePosixPath
 
 import pooch
 import requests
+import torch
 from torchvision.datasets.utils import download_file_from_google_drive
 
 from paperzoo.data.prepared.cache import checksums
 from paperzoo.errors import UserError
 from paperzoo.files import NO_SPACE
+from paperzoo.machine import memory_of, shown
 
 _SECONDS_TO_CONNECT = 30
 _DOWNLOADING = ".downloading-"
+
+SURELY_READ = 1 << 24  # bytes of a member that are read without asking for memory
 
 
 @dataclass(frozen=True)
@@ -133,6 +137,7 @@ def tar_files(path: Path) -> Iterator[tuple[str, bytes]]:
         for member in archive:
             _check_member(path, member.name, is_plain=member.isfile() or member.isdir())
             if member.isfile():
+                _refuse_large(path, member.name, member.size)
                 stream = archive.extractfile(member)
                 assert stream is not None
                 content = stream.read()
@@ -167,6 +172,12 @@ class SafeZip:
         return [member.filename for member in self._archive.infolist() if not member.is_dir()]
 
     def read(self, name: str) -> bytes:
+        """The content of a member.
+
+        Raises:
+            UserError: it is damaged, or does not fit into memory.
+        """
+        _refuse_large(self.path, name, self._archive.getinfo(name).file_size)
         with reading(self.path):
             return self._archive.read(name)
 
@@ -186,3 +197,11 @@ def _check_member(archive: Path, name: str, *, is_plain: bool) -> None:
         raise UserError(f"{archive}: refused, its member {name!r} is a link or a device")
     if parts.is_absolute() or ".." in parts.parts or ":" in name:
         raise UserError(f"{archive}: refused, its member {name!r} would be written outside the folder")
+
+
+def _refuse_large(archive: Path, name: str, size: int) -> None:
+    """Refuses a member that says that it is larger than what is free in memory; more than it says is not read."""
+    if size > SURELY_READ and size > (free := memory_of(torch.device("cpu")).free):
+        raise UserError(
+            f"{archive}: refused, its member {name!r} has {shown(size)} unpacked, and {shown(free)} are free"
+        )

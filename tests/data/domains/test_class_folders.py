@@ -160,6 +160,7 @@ def test_image_clef_is_read_from_its_lists(
     [
         ("b/{k:03}.bird/{k}.png 12", "bList.txt, line 1: not a path and a class from 0 to 11: b/000.bird/0.png 12"),
         ("b/{k:03}.bird/{k}.png", "bList.txt, line 1: not a path"),
+        ("../../{k}.png 3", "bList.txt, line 1: ../../0.png leads out of the folder"),
         ("b/{k:03}.bird/{k}.jpg 3", "bList.txt, line 1: there is no picture .*b/000.bird/0.jpg"),
     ],
 )
