@@ -18,7 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from paperzoo.allowed import HYDRA_CALLBACKS
 from paperzoo.errors import UserError, report_user_error
-from paperzoo.files import REFUSALS
+from paperzoo.files import REFUSALS, is_text, printable
 from paperzoo.refusals import refusal
 from paperzoo.runner import hydra_nodes
 from paperzoo.runner.folder import latest_run, quoted, quoted_path, run_name
@@ -76,9 +76,9 @@ def complete_arguments(arguments: list[str]) -> list[str]:
     Raises:
         UserError: the run folder or checkpoint is missing or not one of ours; an argument is no text.
     """
-    if problems := [a for a in (*arguments, str(Path.cwd())) if not _is_text(a)]:
+    if problems := [a for a in (*arguments, str(Path.cwd())) if not is_text(a)]:
         hint = "its name holds bytes that are not UTF-8, which no config can; rename it, or make a link to it"
-        raise UserError(*(f"{problem.encode(errors='backslashreplace').decode()}: {hint}" for problem in problems))
+        raise UserError(*(f"{printable(problem)}: {hint}" for problem in problems))
     given = {
         key: _unquoted(value)
         for key, value in (a.split("=", 1) for a in arguments if "=" in a and not a.startswith("-"))
@@ -124,11 +124,6 @@ def quoted_texts(arguments: list[str]) -> list[str]:
         return f"{key}={quoted_path(Path(value)) if Path(value).exists() else quoted(value)}"
 
     return [text(argument) for argument in arguments]
-
-
-def _is_text(argument: str) -> bool:
-    """Whether what the system gave is text: Python hides other bytes in it as halves of characters."""
-    return not any("\ud800" <= character <= "\udfff" for character in argument)
 
 
 def _unquoted(value: str) -> str:

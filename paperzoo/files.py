@@ -80,6 +80,16 @@ def write_bytes(path: Path, content: bytes) -> Path:
     return path
 
 
+def is_text(name: str) -> bool:
+    """Whether a name of the file system is text: Python hides bytes that are not UTF-8 as halves of characters."""
+    return not any("\ud800" <= character <= "\udfff" for character in name)
+
+
+def printable(name: str) -> str:
+    """A name of the file system as text, for tables and figures: `caf\\udce9` for bytes that are not UTF-8."""
+    return name.encode(errors="backslashreplace").decode()
+
+
 def visible_files(folder: Path) -> Iterator[Path]:
     """All files in `folder` and below, in no order: nothing hidden, linked folders too, and links to nothing.
 

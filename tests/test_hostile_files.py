@@ -12,15 +12,18 @@ import numpy as np
 import pytest
 
 from paperzoo import machine
+from paperzoo.data.domains.class_folders import FolderDomain, in_tree
 from paperzoo.data.images.latents import LatentFiles
 from paperzoo.data.prepared import decoding, downloads
 from paperzoo.data.prepared.file_set import FileSet
 from paperzoo.data.prepared.importing import import_folder
 from paperzoo.data.prepared.plain_arrays import map_array
+from paperzoo.data.questions.clevr import OwnImages
 from paperzoo.errors import UserError
 from paperzoo.logic.dimacs import read_dimacs
 from paperzoo.logic.sudoku_text import read_puzzles
 from paperzoo.machine import GIB, Memory
+from paperzoo.reporting.predictions import write_predictions
 from paperzoo.text import read_bytes, read_text
 from tests.attacks import start
 from tests.hostile_files import ARRAYS, FORMULAS, NOT_TEXT, npy, png, sparse, write_formulas
@@ -182,8 +185,21 @@ def test_each_such_formula_is_named_and_the_others_are_answered(tmp_path: Path) 
         assert sorted(row["item"] for row in csv.DictReader(table)) == ["caf\\udce9.cnf", "good.cnf"]
     assert {path.name for path in (tmp_path / "answers" / "solutions").iterdir()} == {
         "good.cnf.solution",
-        f"{NOT_TEXT}.solution",
+        "caf\\udce9.cnf.solution",
     }
+
+
+def test_names_that_are_no_text_are_shown_as_text(tmp_path: Path) -> None:
+    garbled = os.fsdecode(b"caf\xe9")
+    (tmp_path / garbled).mkdir()
+    (tmp_path / garbled / f"{garbled}.png").write_bytes(png(8))
+    assert in_tree(tmp_path)[0] == ("caf\\udce9",)
+    (problem,) = FolderDomain.check(path=str(tmp_path))
+    assert "caf\\udce9: the name of a class that is not UTF-8" in problem
+    images = OwnImages(str(tmp_path), "Are there any cubes?", 0, 0, 1)
+    assert images.item_names() == ["caf\\udce9/caf\\udce9.png"]
+    (tmp_path / f"{garbled}.txt").write_text(f"{PUZZLE}\n")
+    assert write_predictions(tmp_path / "p.csv", [garbled], [{"a": ["b"]}]).read_text() == "item,a\ncaf\\udce9,b\n"
 
 
 def test_an_argument_that_is_no_text_is_refused_in_words(tmp_path: Path) -> None:

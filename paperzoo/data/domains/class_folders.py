@@ -28,6 +28,7 @@ from paperzoo.data.prepared.decoding import (
 from paperzoo.data.prepared.file_set import FileSet, find_place
 from paperzoo.data.prepared.own_pictures import append_own, fingerprint
 from paperzoo.errors import UserError
+from paperzoo.files import is_text, printable
 from paperzoo.text import read_text
 
 log = logging.getLogger(__name__)
@@ -298,6 +299,8 @@ class FolderDomain(ImageDomain):
             yield f"path={folder}: has no sub-folders; put the pictures of each class into one, named after it"
         elif empty := [name for name in names if not has_pictures(folder / name)]:
             yield f"path={folder}: no pictures (.png, .jpg, .webp, ...) of {', '.join(empty)}"
+        elif garbled := [printable(name) for name in names if not is_text(name)]:
+            yield f"path={folder}: {', '.join(garbled)}: the name of a class that is not UTF-8; rename the folder"
         elif alike := [name for name in names if [other.casefold() for other in names].count(name.casefold()) > 1]:
             yield f"path={folder}: classes that differ only in capital and small letters: {', '.join(alike)}; join them"
 
@@ -340,10 +343,10 @@ def in_tree(folder: Path) -> tuple[tuple[str, ...], list[Labelled]]:
     """The sub-folders that hold pictures, and all pictures, by the one they are in; `HIDDEN` if in none."""
     paths = list_pictures(folder)
     inside = [path.relative_to(folder).parts for path in paths]
-    classes = tuple(sorted({first for first, *rest in inside if rest}))
-    numbers = {name: number for number, name in enumerate(classes)}
+    folders = sorted({first for first, *rest in inside if rest})
+    numbers = {name: number for number, name in enumerate(folders)}
     labels = (numbers[first] if rest else HIDDEN for first, *rest in inside)
-    return classes, [Labelled(path, label) for path, label in zip(paths, labels, strict=True)]
+    return tuple(map(printable, folders)), [Labelled(path, label) for path, label in zip(paths, labels, strict=True)]
 
 
 def convert_tree(files: Path, writer: ArrayWriter) -> None:

@@ -19,6 +19,7 @@ from paperzoo.data.base.items import Index, ItemSet, Stream
 from paperzoo.data.base.module import TEST, TRAIN
 from paperzoo.data.base.order import BatchLoader, BatchOrder, RunOrder, StreamOrder
 from paperzoo.errors import UserError
+from paperzoo.files import printable
 from paperzoo.logic.cnf import Formula, split, union
 from paperzoo.logic.dimacs import list_formulas, read_dimacs, unlisted
 from paperzoo.logic.sat_labels import read_labels
@@ -279,7 +280,7 @@ class SatData(GeneratedData):
             unlabelled = [name for name in formulas if name not in known]
             answers = self.in_processes(is_satisfiable, [formulas[name] for name in unlabelled])
             known |= dict(zip(unlabelled, map(int, answers), strict=True))
-        return [Problem(name, formula, known.get(name, UNKNOWN)) for name, formula in formulas.items()]
+        return [Problem(printable(name), formula, known.get(name, UNKNOWN)) for name, formula in formulas.items()]
 
 
 def _in_memory(formula: Formula, file: Path) -> Formula:

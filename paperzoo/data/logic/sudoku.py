@@ -36,6 +36,7 @@ from paperzoo.data.prepared.file_set import FileSet
 from paperzoo.data.prepared.stored import StoredArray
 from paperzoo.datamodule import stream_seed
 from paperzoo.errors import UserError
+from paperzoo.files import printable
 from paperzoo.logic.sudoku import parse_puzzle
 from paperzoo.logic.sudoku_text import Puzzles, parse_text, read_puzzles
 from paperzoo.text import read_text
@@ -339,7 +340,7 @@ class SudokuFiles(ItemData):
                 )
                 continue
             try:
-                read.append((f"{file.relative_to(path).as_posix()}:", read_puzzles(file)))
+                read.append((f"{printable(file.relative_to(path).as_posix())}:", read_puzzles(file)))
             except UserError as error:
                 self.unreadable += error.problems
         return self._items(read, str(path))

@@ -10,7 +10,7 @@ import numpy as np
 from paperzoo.data.prepared.cache import ArrayCache, ArrayWriter
 from paperzoo.data.prepared.decoding import Picture, Tell, in_threads, read_picture
 from paperzoo.errors import UserError
-from paperzoo.files import leads_nowhere
+from paperzoo.files import leads_nowhere, printable
 
 NAMES, LEFT_OUT, REMARKS = "names", "left_out", "remarks"
 
@@ -43,7 +43,7 @@ def append_own(writer: ArrayWriter, images: str, paths: Sequence[Path], root: Pa
         first += len(group)
     if not kept:
         raise UserError(*left_out)
-    writer.append(NAMES, np.array([paths[place].relative_to(root).as_posix() for place in kept]))
+    writer.append(NAMES, np.array([printable(paths[place].relative_to(root).as_posix()) for place in kept]))
     for array, sentences in ((LEFT_OUT, left_out), (REMARKS, sorted(remarks))):
         if sentences:
             writer.append(array, np.array(sentences))

@@ -35,6 +35,7 @@ from paperzoo.data.questions.clevr_words import (
 )
 from paperzoo.data.questions.items import Shared
 from paperzoo.errors import UserError
+from paperzoo.files import printable
 
 WORD_FACTS = {"num_words": len(WORDS), "num_answers": len(ANSWERS), "num_kinds": len(KINDS)}
 
@@ -266,7 +267,7 @@ class OwnImages(OwnData):
             except UserError as error:
                 self.unreadable += error.problems
             else:
-                self.files.append(file.relative_to(root).as_posix())
+                self.files.append(printable(file.relative_to(root).as_posix()))
         if not images:
             raise UserError(*self.unreadable)
         return np.stack(images)
