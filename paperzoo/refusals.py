@@ -8,6 +8,8 @@ from typing import Any
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf.errors import OmegaConfBaseException
 
+from paperzoo.allowed import HYDRA_CALLBACKS
+
 Refused = HydraException | OmegaConfBaseException | ValueError | OSError  # Hydra's own command line raises these
 Options = Callable[[str], Sequence[str]]
 
@@ -20,6 +22,8 @@ def refusal(error: Refused, arguments: Sequence[str], options: Options) -> str:
         arguments: the command line.
         options: the names of the options of a config group.
     """
+    if own := re.match(r"UserError raised while resolving interpolation: (.*)", str(error)):
+        return own[1]  # what a resolver of ours said
     if isinstance(error, OverrideParseException):
         return _unreadable(error)
     if isinstance(error, MissingConfigException) and error.options is not None and error.missing_cfg_file:
@@ -32,6 +36,8 @@ def refusal(error: Refused, arguments: Sequence[str], options: Options) -> str:
         return "-m and --cfg do not go together: --cfg shows the config of one run, -m starts many; leave one out"
     if "--resolve flag" in str(error):
         return "--resolve: goes with --cfg: python train.py --cfg job --resolve"
+    if refused := re.search(r"Target '([^']+)'.* not in the Hydra execution whitelist", str(error)):
+        return f"{refused[1]}: may not be named there; callbacks of Hydra are {', '.join(HYDRA_CALLBACKS)}"
     return _no_key(error, arguments) or " ".join(str(error).split("Config search path:")[0].split())
 
 

@@ -1,6 +1,7 @@
 """Small files that would take a whole machine, or that cannot be named, beside good ones; made for real."""
 
 import bz2
+import csv
 import gzip
 import lzma
 import os
@@ -12,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from tests.attacks import start
 
 MB = 1 << 20
 GOOD = b"p cnf 3 2\n1 2 0\n-1 3 0\n"
@@ -62,6 +65,31 @@ def write_formulas(folder: Path) -> None:
         make(folder / name)
     for name in ("good.cnf", NOT_TEXT):
         (folder / name).write_bytes(GOOD)
+
+
+def answered(folder: Path, run: Path) -> str:
+    """Lets a trained NeuroSAT answer all of them, in a process; returns what went wrong, "" if nothing did.
+
+    Args:
+        folder: where to do so.
+        run: the folder of a run of NeuroSAT, however short.
+    """
+    (folder / "formulas").mkdir()
+    write_formulas(folder / "formulas")
+    place = ["data.path=formulas", "hydra.run.dir=answers", "threads=1"]
+    result = start(["mode=predict", f"checkpoint={run}", *place], folder, {})
+    if result.returncode != 2 or "Traceback" in result.stderr:
+        return f"exit code {result.returncode}: {result.stderr[-300:]}"
+    told = result.stderr.splitlines()
+    for name, (_, words) in FORMULAS.items():
+        if not any(f"formulas/{name}" in line and words in line for line in told):
+            return f"{name} is not named"
+    with (folder / "answers" / "predictions.csv").open(encoding="utf-8") as table:
+        items = sorted(row["item"] for row in csv.DictReader(table))
+    solutions = sorted(path.name.removesuffix(".solution") for path in (folder / "answers" / "solutions").iterdir())
+    if items != solutions or items != ["caf\\udce9.cnf", "good.cnf"]:
+        return f"answered are {items}, with solutions for {solutions}"
+    return ""
 
 
 def npy(shape: str, content: bytes = bytes(64), *, dtype: str = "'<f4'") -> bytes:
