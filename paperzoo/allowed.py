@@ -7,7 +7,9 @@ is called otherwise: no function, no method, no package as a whole. `docs/securi
 import inspect
 import os
 import re
+import typing
 from collections.abc import Iterator, Mapping
+from functools import cache
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -91,9 +93,19 @@ def refused_object(name: str, found: Any) -> str | None:
         return None
     if not f"{found.__module__}.".startswith(OWN):
         return f"is {found.__module__}.{found.__qualname__}, which is not defined there"
-    if any(f"{base.__module__}.".startswith(MACHINERY) for base in found.__mro__):
+    if _takes_path(found) or any(f"{base.__module__}.".startswith(MACHINERY) for base in found.__mro__):
         return "is not for configs: it fetches or writes files where it is told"
     return None
+
+
+@cache
+def _takes_path(found: Any) -> bool:
+    """Whether it is made with a `Path`: what code hands to code. What a config may say is text, and checked."""
+    try:
+        hints = typing.get_type_hints(inspect.unwrap(found.__init__))
+    except (NameError, TypeError):  # names that exist for type checkers only
+        return False
+    return any(Path in (hint, *typing.get_args(hint)) for hint in hints.values())
 
 
 def refused_keys(node: Mapping[str, Any]) -> list[str]:

@@ -20,7 +20,7 @@ from paperzoo.runner.callbacks import SUPPLIED_TO_TRAINER
 from paperzoo.runner.hydra_nodes import file_problems, folder_problems
 from tests.attacks import CASES, SECRET, TRAINED, attempt, files, start
 
-READ = ("path", "test_path", "trained_path", "before", "folder")
+READ = ("path", "test_path", "trained_path", "before")
 """Arguments of our classes that say which file or folder is read; what is prepared of it lies below the data root."""
 
 CHOSEN = {
@@ -83,8 +83,11 @@ def test_every_argument_that_takes_a_path_or_an_address_is_known(nameable: list[
 
 
 def test_what_writes_files_where_it_is_told_has_no_name_in_a_config() -> None:
-    for name in ("prepared.file_set.FileSet", "prepared.downloads.Source", "logic.sudoku.PuzzleFile"):
-        found = find_target(f"paperzoo.data.{name}", "data.source")
+    for name in (
+        *("data.prepared.file_set.FileSet", "data.prepared.downloads.Source", "data.logic.sudoku.PuzzleFile"),
+        *("data.questions.clevr_files.Unpacked", "tasks.latents.RowsFile"),
+    ):
+        found = find_target(f"paperzoo.{name}", "data.source")
         assert isinstance(found, str)
         assert "not for configs" in found
 
