@@ -9,7 +9,6 @@ import os
 import re
 import typing
 from collections.abc import Iterator, Mapping
-from functools import cache
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -98,7 +97,6 @@ def refused_object(name: str, found: Any) -> str | None:
     return None
 
 
-@cache
 def _takes_path(found: Any) -> bool:
     """Whether it is made with a `Path`: what code hands to code. What a config may say is text, and checked."""
     try:
