@@ -37,6 +37,7 @@ TRAINING = frozenset(
 RUNNING: Mapping[str, tuple[str, ...]] = {
     "paperzoo.reporting.figures.Figures": (),
     "paperzoo.reporting.loggers.TensorBoard": (),
+    "paperzoo.reporting.opening.Opening": (),
     "paperzoo.reporting.progress.PaperProgressBar": (),
     "paperzoo.reporting.wandb_run.WandbRun": (),
     "paperzoo.runner.checkpoints.Checkpoints": (),

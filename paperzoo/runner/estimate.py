@@ -10,8 +10,8 @@ from statistics import median
 import pytorch_lightning as pl
 
 from paperzoo.errors import UserError
-from paperzoo.reporting.opening import device_name
 from paperzoo.machine import Memory, memory_of, shown
+from paperzoo.reporting.opening import device_name
 from paperzoo.reporting.page import duration
 from paperzoo.runner.allocations import Allocations
 from paperzoo.runner.build import Parts
