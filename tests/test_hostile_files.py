@@ -17,6 +17,7 @@ from paperzoo.data.prepared import decoding, downloads
 from paperzoo.data.prepared.file_set import FileSet
 from paperzoo.data.prepared.importing import import_folder
 from paperzoo.data.prepared.plain_arrays import map_array
+from paperzoo.data.questions.babi_stories import own_lines
 from paperzoo.data.questions.clevr import OwnImages
 from paperzoo.errors import UserError
 from paperzoo.logic.dimacs import read_dimacs
@@ -91,6 +92,18 @@ def test_a_line_without_end_among_puzzles_is_named_and_the_others_are_read(tmp_p
     assert found.lines.tolist() == [1, 3]
     (problem,) = found.problems
     assert "long.txt, line 2: " in problem
+
+
+def test_one_long_sentence_does_not_make_all_others_as_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    story = tmp_path / "story.txt"
+    story.write_text("1 Mary is bored.\n2 Why?\n" * 1000 + f"1 {'Mary ' * 500_000}.\n2 Why?\n")
+    with pytest.raises(UserError, match=r"story\.txt:2001: 500000 words in a sentence; 1000 are read at most"):
+        own_lines(story)
+    story.write_text("1 Mary is bored.\n2 Why?\n" * 1000 + f"1 {'Mary ' * 1000}.\n2 Why?\n")
+    assert len(own_lines(story)) == 2002
+    monkeypatch.setattr(machine, "memory_of", lambda _: Memory(GIB, 1 << 24))
+    with pytest.raises(UserError, match=r"story\.txt:2001: has 1000 words, and 2002 lines as long have no room"):
+        own_lines(story)
 
 
 # ---------------------------------------------------------------------- arrays and pictures

@@ -16,6 +16,7 @@ from torch import Tensor
 from paperzoo.batches import UNKNOWN, StoryQuestions
 from paperzoo.data.base.items import Index
 from paperzoo.errors import UserError
+from paperzoo.machine import room_for_text
 from paperzoo.text import read_text
 
 _WORDS = (
@@ -40,6 +41,9 @@ _ANSWERS = (
 )
 ANSWERS = tuple(_ANSWERS.split())
 """Every answer; one of several words is a class of its own."""
+
+PADDED_GROWS = 16  # bytes for each word of a sentence, and for what it lacks of the longest one
+LONGEST = 1000  # words of a sentence; every other one takes as much memory
 
 _WORD_NUMBERS = {word: number for number, word in enumerate(WORDS, start=1)}
 _ANSWER_NUMBERS = {answer: number for number, answer in enumerate(ANSWERS)}
@@ -179,6 +183,8 @@ def read_lines(text: str, name: str) -> list[Line]:
             unknown.append(f"{given!r} is not an answer of bAbI{_like(given, ANSWERS)}")
         if not words:
             unknown.append("there is no word")
+        if len(words) > LONGEST:
+            unknown = [f"{len(words)} words in a sentence; {LONGEST} are read at most"]
         if question and not told:
             unknown.append("asks before anything is told; a story begins with a statement")
         told = told or not question
@@ -246,6 +252,13 @@ def own_lines(path: Path) -> list[Line]:
     """The lines of the user's file.
 
     Raises:
-        UserError: it cannot be read, or is not in bAbI's format and words.
+        UserError: it cannot be read, is not in bAbI's format and words, or has no room in memory.
     """
-    return read_lines(read_text(path), str(path))
+    lines = read_lines(read_text(path), str(path))
+    longest = max(lines, key=lambda line: len(line.words))
+    if len(lines) * len(longest.words) > room_for_text(PADDED_GROWS):
+        raise UserError(
+            f"{path}:{longest.number}: has {len(longest.words)} words, and {len(lines)} lines as long have no room in "
+            "memory; split the file"
+        )
+    return lines
