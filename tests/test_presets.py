@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,15 +10,18 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 import yaml
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
+from pytorch_lightning import Trainer
 
 from paperzoo.cli import CONFIG_FOLDER, presets
 from paperzoo.config import class_of
 from paperzoo.module import PaperModule
 from paperzoo.reporting import results
 from paperzoo.runner.check import target_problems
+from paperzoo.runner.checkpoints import Checkpoints
 from paperzoo.runner.smoke import settle_smoke
 from tests.conftest import RunJob
 from tests.small import small_version
@@ -112,6 +116,21 @@ EVALUATIONS = [name for name in presets() if yaml.safe_load(text(name)).get("mod
 TRAININGS = [name for name in presets() if name not in EVALUATIONS]
 
 
+MID_EPOCH = "callbacks.checkpoints.every_minutes=0.0000001"
+
+
+def copying(folder: Path, step: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lets runs leave in `folder` what they would leave behind if they were killed after `step`."""
+
+    def copy(keeper: Checkpoints, trainer: Any, *arguments: Any) -> None:
+        save(keeper, trainer, *arguments)
+        if trainer.global_step == step:
+            shutil.copytree(trainer.default_root_dir, folder)
+
+    save = Checkpoints.on_train_batch_end
+    monkeypatch.setattr(Checkpoints, "on_train_batch_end", copy)
+
+
 def run_small(name: str, run_job: RunJob, root: Path, *overrides: str) -> tuple[Path, dict[str, Any]]:
     """A smoke run of a preset on random items; returns its folder and summary."""
     small = small_version(composed(f"experiment={name}", "trainer=smoke"))
@@ -127,8 +146,12 @@ def run_small(name: str, run_job: RunJob, root: Path, *overrides: str) -> tuple[
 
 
 @pytest.mark.parametrize("name", TRAININGS)
-def test_a_smoke_run_of_a_preset_goes_all_the_way(name: str, run_job: RunJob, tmp_path: Path) -> None:
-    folder, summary = run_small(name, run_job, tmp_path / "data")
+def test_a_smoke_run_of_a_preset_goes_all_the_way_and_on_where_it_was_killed(
+    name: str, run_job: RunJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        copying(tmp_path / "killed", 1, patch)
+        folder, summary = run_small(name, run_job, tmp_path / "data", MID_EPOCH)
     assert summary["steps"] == 2
     assert any(metric.startswith("val/") for metric in summary["metrics"])
     model = class_of(summary["config"]["model"], PaperModule)
@@ -139,6 +162,34 @@ def test_a_smoke_run_of_a_preset_goes_all_the_way(name: str, run_job: RunJob, tm
     keeps_best = model.objective is not None and (summary["config"]["weights"] or model.tested) == "best"
     kept = {path.name for path in (folder / "checkpoints").iterdir()}
     assert kept == ({"best.ckpt", "last.ckpt"} if keeps_best else {"last.ckpt"})
+
+    monkeypatch.setattr(Trainer, "test", lambda *_, **__: None)  # of the same weights: they are compared
+    run_job(f"resume={tmp_path / 'killed'}", "~callbacks.figures")
+    assert same_training(folder, tmp_path / "killed")
+
+
+def same_training(one: Path, other: Path) -> bool:
+    """Whether two runs logged the same values, byte for byte, and came to the same weights; their tests aside."""
+    logged = [[line for line in metrics(run) if b",test/" not in line] for run in (one, other)]
+    weights = [torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"] for run in (one, other)]
+    same = weights[0].keys() == weights[1].keys() and all(torch.equal(v, weights[1][k]) for k, v in weights[0].items())
+    return bool(logged[0]) and logged[0] == logged[1] and same
+
+
+def metrics(run: Path) -> list[bytes]:
+    return (run / "metrics.csv").read_bytes().splitlines(keepends=True)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", TRAININGS)
+def test_with_a_worker_a_killed_run_goes_on_in_the_middle_of_its_second_epoch(
+    name: str, run_job: RunJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copying(tmp_path / "killed", 3, monkeypatch)
+    folder, _ = run_small(name, run_job, tmp_path / "data", MID_EPOCH, "data.workers=1", "trainer.max_steps=4")
+    run_job(f"resume={tmp_path / 'killed'}")
+    assert metrics(folder) == metrics(tmp_path / "killed")
+    assert same_training(folder, tmp_path / "killed")
 
 
 @pytest.mark.parametrize("name", EVALUATIONS)

@@ -148,6 +148,8 @@ class Checkpoints(Checkpoint):
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         self._last_step = checkpoint["global_step"]  # a training without a further step does not come to on_train_start
+        if trainer.state.fn is TrainerFn.FITTING:
+            _end_epoch(checkpoint["loops"]["fit_loop"])
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         if stage == "fit" and trainer.is_global_zero:
@@ -233,6 +235,21 @@ def _places(trainer: Trainer) -> dict[str, Any]:
         "callbacks": copy.deepcopy(_call_callbacks_state_dict(trainer)),
         "metrics_csv": {"size": bookmark.logger.size if bookmark else 0, "pending": None},
     }
+
+
+def _end_epoch(loops: dict[str, Any]) -> None:
+    """Counts the epoch as over if its last batch, and it, had been processed when these counters were saved.
+
+    Lightning would go through it once more without a batch (with `max_steps`, or if it was saved in
+    `on_train_epoch_start`), and so skip the order and the noise of one.
+    """
+    epochs, batches = loops["epoch_progress"], loops["epoch_loop.batch_progress"]
+    if not batches["is_last_batch"] or epochs["current"]["started"] != epochs["current"]["processed"]:
+        return
+    batches |= {"current": dict.fromkeys(batches["current"], 0), "is_last_batch": False}
+    if epochs["current"]["completed"] < epochs["current"]["processed"]:
+        for counts in epochs.values():
+            counts["completed"] += 1
 
 
 def _is_ending(trainer: Trainer) -> bool:

@@ -36,20 +36,11 @@ class RunOrder(Sampler[Item]):
         return (trainer.global_rank, trainer.world_size) if trainer else (0, 1)
 
     def _next_in_run(self) -> tuple[int, int]:
-        """(epoch, position) of the batch that is trained on next.
-
-        Lightning makes the iterator of a resumed epoch before it brings its own counters up to date, so this reads the
-        counters as they were saved: in the middle of an epoch, or after its last batch, which may or may not have been
-        counted as an epoch yet.
-        """
+        """(epoch, position) of the batch that is trained on next: to be asked when that batch is, see `BatchLoader`."""
         if self.data.trainer is None:
             return 0, 0
-        epochs = epochs_of(self.data.trainer.fit_loop)
-        batches: Any = self.data.trainer.fit_loop.epoch_loop.batch_progress
-        epoch, position = (
-            (epochs.started, 0) if batches.is_last_batch else (epochs.processed, batches.current.processed)
-        )
-        return epoch if self.data.reshuffles else 0, position
+        position = self.data.trainer.fit_loop.epoch_loop.batch_progress.current.ready
+        return epochs_of(self.data.trainer.fit_loop).processed if self.data.reshuffles else 0, position
 
 
 class BatchOrder(RunOrder[Tensor]):
@@ -175,26 +166,19 @@ class SpreadEvaluation(Callback):
 class BatchLoader(DataLoader[Any]):
     """A DataLoader of whole batches in a `RunOrder`. Lightning takes it for one that can resume, and it can.
 
-    There is no state to save: `RunOrder` reads its place from the counters of the run.
+    There is no state to save: `RunOrder` reads its place from the counters of the run. Lightning may make the iterator
+    before it has restored these (a model that asks for `trainer.estimated_stepping_batches` lets it), so that an
+    iterator, with workers or without, begins when its first batch is asked for.
     """
+
+    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
+        yield from super().__iter__()
 
     def state_dict(self) -> dict[str, Any]:
         return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Called when training resumes, before the loops look at their counters.
-
-        If the checkpoint was saved after an epoch, Lightning would go through that epoch once more without a batch
-        (with `max_steps`, or if it was saved in `on_train_epoch_start`), and so skip the order and the noise of one.
-        """
-        trainer = self.sampler.data.trainer if isinstance(self.sampler, RunOrder) else None
-        if trainer is None:
-            return
-        batches, epochs = trainer.fit_loop.epoch_loop.batch_progress, trainer.fit_loop.epoch_progress
-        if batches.is_last_batch and epochs_of(trainer.fit_loop).started == epochs_of(trainer.fit_loop).processed:
-            batches.reset_on_run()
-            if epochs.current.completed < epochs_of(trainer.fit_loop).processed:
-                epochs.increment_completed()
+        """Nothing."""
 
 
 def fixed_permutation(size: int) -> Int64[np.ndarray, " size"]:

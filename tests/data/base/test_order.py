@@ -15,6 +15,7 @@ from paperzoo.data.images.augmentation import RandomShift
 from paperzoo.data.images.small_images import Digits
 from paperzoo.datamodule import PaperData, stream_seed
 from paperzoo.errors import UserError
+from paperzoo.runner.checkpoints import Checkpoints
 from tests.data.conftest import Make
 
 BATCHES = 5
@@ -27,8 +28,16 @@ class KilledError(Exception):
 class Recorder(LightningModule):
     """Remembers what it was trained on, with noise drawn as a model would; saves a checkpoint and stops where told."""
 
-    def __init__(self, stop_at: int | None = None, save_in: str = "batch", checkpoint: Path | None = None) -> None:
+    def __init__(
+        self,
+        stop_at: int | None = None,
+        save_in: str = "batch",
+        checkpoint: Path | None = None,
+        *,
+        asks_for_length: bool = False,
+    ) -> None:
         super().__init__()
+        self.asks_for_length = asks_for_length
         self.weight = nn.Parameter(torch.zeros(1))
         self.seen: list[Tensor] = []
         self.evaluated: list[Tensor] = []
@@ -62,29 +71,33 @@ class Recorder(LightningModule):
         self._save_and_stop("epoch_start")
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
+        if self.asks_for_length:
+            _ = self.trainer.estimated_stepping_batches  # for which Lightning makes the loader, and its iterator
         return torch.optim.SGD(self.parameters(), 0.1)
 
 
 def trainer(folder: Path, **changes: Any) -> Trainer:
-    quiet = {
-        "enable_progress_bar": False,
-        "enable_model_summary": False,
-        "logger": False,
-        "enable_checkpointing": False,
-    }
+    quiet = {"enable_progress_bar": False, "enable_model_summary": False, "logger": False}
+    keeper = Checkpoints(1e9, None, "min", keeps_best=False)
     lengths = {"max_epochs": 3, "limit_train_batches": BATCHES, "limit_val_batches": 2, "num_sanity_val_steps": 1}
-    return Trainer(accelerator="cpu", default_root_dir=folder, **quiet | lengths | changes)
+    return Trainer(accelerator="cpu", default_root_dir=folder, callbacks=[keeper], **quiet | lengths | changes)
 
 
 STOPS = [(7, "batch"), (BATCHES, "batch"), (BATCHES, "validation"), (BATCHES, "epoch"), (BATCHES, "epoch_start")]
 
 
 @pytest.mark.filterwarnings("error:You're resuming from a checkpoint")
-@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize(("workers", "asks_for_length"), [(0, False), (0, True), (2, True)])
 @pytest.mark.parametrize(("stop_at", "save_in"), STOPS)
 @pytest.mark.parametrize("length", [{}, {"max_epochs": -1, "max_steps": 3 * BATCHES}], ids=["epochs", "steps"])
 def test_a_resumed_run_sees_the_batches_and_the_noise_that_were_next(
-    tmp_path: Path, make: Make, workers: int, stop_at: int, save_in: str, length: dict[str, int]
+    tmp_path: Path,
+    make: Make,
+    workers: int,
+    stop_at: int,
+    save_in: str,
+    length: dict[str, int],
+    asks_for_length: bool,
 ) -> None:
     def data() -> Digits:
         return make(Digits, workers=workers, augment=[RandomShift(0.1)])
@@ -93,11 +106,11 @@ def test_a_resumed_run_sees_the_batches_and_the_noise_that_were_next(
     trainer(tmp_path, **length).fit(whole, data())
     assert len(whole.seen) == 3 * BATCHES
 
-    killed = Recorder(stop_at, save_in, tmp_path / "killed.ckpt")
+    killed = Recorder(stop_at, save_in, tmp_path / "killed.ckpt", asks_for_length=asks_for_length)
     with pytest.raises(KilledError):
         trainer(tmp_path, **length).fit(killed, data())
     torch.manual_seed(12345)
-    resumed = Recorder()
+    resumed = Recorder(asks_for_length=asks_for_length)
     trainer(tmp_path, **length).fit(resumed, data(), ckpt_path=str(tmp_path / "killed.ckpt"), weights_only=True)
     seen = killed.seen + resumed.seen
     assert len(seen) == len(whole.seen)
@@ -166,12 +179,9 @@ def test_fewer_items_to_evaluate_than_devices_are_told() -> None:
 def on_rank(rank: int, world: int, *, epoch: int = 0, seed: int = 0) -> PaperData:
     """A DataModule whose trainer is on `rank` of `world` at the start of `epoch`."""
     data = PaperData(workers=0, seed=seed)
-    progress = SimpleNamespace(
-        is_last_batch=False, current=SimpleNamespace(started=epoch, processed=0, ready=0, completed=0)
-    )
     fit_loop = SimpleNamespace(
-        epoch_progress=SimpleNamespace(current=SimpleNamespace(started=epoch, processed=epoch)),
-        epoch_loop=SimpleNamespace(batch_progress=progress),
+        epoch_progress=SimpleNamespace(current=SimpleNamespace(processed=epoch)),
+        epoch_loop=SimpleNamespace(batch_progress=SimpleNamespace(current=SimpleNamespace(ready=0))),
     )
     data.trainer = SimpleNamespace(global_rank=rank, world_size=world, fit_loop=fit_loop)  # type: ignore[assignment]
     return data
@@ -223,7 +233,7 @@ def test_no_number_of_a_stream_comes_twice_in_any_epoch_on_any_rank() -> None:
 def test_a_stream_goes_on_at_the_batch_that_was_next() -> None:
     data = on_rank(1, 2, epoch=3)
     whole = list(StreamOrder(5, data))
-    data.trainer.fit_loop.epoch_loop.batch_progress.current.processed = 2  # type: ignore[union-attr]
+    data.trainer.fit_loop.epoch_loop.batch_progress.current.ready = 2  # type: ignore[union-attr]
     assert list(StreamOrder(5, data)) == whole[2:]
 
 

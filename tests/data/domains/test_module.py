@@ -90,8 +90,8 @@ def test_a_domain_smaller_than_a_batch_gives_all_it_has() -> None:
 def order_on_rank(rank: int, world: int, epoch: int = 0, position: int = 0, seed: int = 0) -> list[tuple[Tensor, ...]]:
     """The batches of a PairOrder whose trainer is at that place of a run."""
     data = PaperData(workers=0, seed=seed)
-    batches = SimpleNamespace(is_last_batch=False, current=SimpleNamespace(processed=position))
-    epochs = SimpleNamespace(current=SimpleNamespace(started=epoch + 1, processed=epoch))
+    batches = SimpleNamespace(current=SimpleNamespace(ready=position))
+    epochs = SimpleNamespace(current=SimpleNamespace(processed=epoch))
     loop = SimpleNamespace(epoch_progress=epochs, epoch_loop=SimpleNamespace(batch_progress=batches))
     data.trainer = SimpleNamespace(global_rank=rank, world_size=world, fit_loop=loop)  # type: ignore[assignment]
     return list(PairOrder(11, 30, 4, 10, data))
