@@ -84,7 +84,7 @@ def tiny_trainer(folder: Path, *more: Callback, every_minutes: float = 1e9, **se
     return Trainer(
         default_root_dir=folder,
         logger=[logger],
-        callbacks=[EndWithValidation(), *more, StopOnNonFinite(), MetricsBookmark(logger), checkpoints, GracefulStop()],
+        callbacks=[MetricsBookmark(logger), EndWithValidation(), *more, StopOnNonFinite(), checkpoints, GracefulStop()],
         plugins=[AtomicCheckpointIO()],
         **{
             "accelerator": "cpu",

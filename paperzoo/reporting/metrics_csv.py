@@ -2,6 +2,8 @@
 
 import csv
 import io
+import logging
+import os
 from argparse import Namespace
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,6 +15,8 @@ from pytorch_lightning.trainer.states import TrainerFn
 from pytorch_lightning.utilities import rank_zero_only
 
 from paperzoo.module import PaperModule
+
+log = logging.getLogger(__name__)
 
 FILE_NAME = "metrics.csv"
 HEADER = ("step", "epoch", "metric", "value")
@@ -71,10 +75,28 @@ class MetricsCsv(Logger):
 
     @rank_zero_only
     def rewind(self, size: int) -> None:
-        """Forgets what was written after the first `size` bytes."""
-        if self.size > size:
+        """Forgets what was written after the first `size` bytes, and a half line at the end; tells what is missing."""
+        if not self.size and not size:
+            return
+        if self.size < size:
+            missing = size - self.size
+            log.warning(
+                "%s: %d bytes of logged values are missing at its end; the training is whole", self.path, missing
+            )
+        if not self.size:
+            return
+        with self.path.open("rb+") as file:
+            file.truncate(min(self.size, size))
+            if half := len(file.read().rpartition(b"\n")[2]):
+                log.warning("%s: ends in half a line, which is left out", self.path)
+                file.truncate(file.tell() - half)
+
+    @rank_zero_only
+    def sync(self) -> None:
+        """Waits until what was logged is on the disk."""
+        if self.size:
             with self.path.open("rb+") as file:
-                file.truncate(size)
+                os.fsync(file.fileno())
 
 
 class MetricsBookmark(Callback):
@@ -89,24 +111,33 @@ class MetricsBookmark(Callback):
 
     def __init__(self, logger: MetricsCsv) -> None:
         self.logger = logger
-        self._resumed = False
+        self._bookmark: dict[str, Any] | None = {"size": 0, "pending": None}  # None: it has been gone to
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if not self._resumed:
-            self.logger.rewind(0)
+        self._go_to_bookmark(trainer)
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Of a training that was resumed when it had no more step to take: the hook that is left."""
+        self._go_to_bookmark(trainer)
+
+    def _go_to_bookmark(self, trainer: Trainer) -> None:
+        bookmark, self._bookmark = self._bookmark, None
+        if bookmark is None:
+            return
+        self.logger.rewind(bookmark["size"])
+        if pending := bookmark["pending"]:
+            for logger in trainer.loggers:
+                logger.log_metrics(pending["metrics"], pending["step"])
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        self.logger.sync()  # a machine that loses its power must not have a checkpoint of values that it lost
         checkpoint["metrics_csv"] = {"size": self.logger.size, "pending": _pending(trainer)}
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         bookmark = checkpoint.get("metrics_csv")
         if trainer.state.fn is not TrainerFn.FITTING or bookmark is None:
             return
-        self._resumed = True
-        self.logger.rewind(bookmark["size"])
-        if pending := bookmark["pending"]:
-            for logger in trainer.loggers:
-                logger.log_metrics(pending["metrics"], pending["step"])
+        self._bookmark = bookmark  # gone to when nothing can be refused any more
 
 
 def _in_batch_end(trainer: Trainer) -> bool:
@@ -130,12 +161,23 @@ def _pending(trainer: Trainer) -> dict[str, Any] | None:
 def read_metrics(path: Path) -> dict[str, list[tuple[int, float]]]:
     """The (step, value) pairs of each metric in the order in which they were logged; nothing without a file.
 
-    A last line that a kill cut short is left out.
+    A last line that a kill cut short is left out; one that is damaged too, and told.
     """
     if not path.exists():
         return {}
-    whole_lines = path.read_bytes().decode().rpartition("\n")[0]
+    whole_lines = path.read_bytes().decode(errors="replace").rpartition("\n")[0]
     metrics: dict[str, list[tuple[int, float]]] = {}
-    for row in csv.DictReader(io.StringIO(whole_lines)):
-        metrics.setdefault(row["metric"], []).append((int(row["step"]), float(row["value"])))
+    damaged: list[int] = []
+    for number, row in enumerate(csv.reader(whole_lines.splitlines()[1:]), start=2):
+        try:
+            step, _, metric, value = int(row[0]), int(row[1]), row[2], float(row[3])
+            is_whole = len(row) == len(HEADER)
+        except (ValueError, IndexError):
+            is_whole = False
+        if is_whole:
+            metrics.setdefault(metric, []).append((step, value))
+        else:
+            damaged.append(number)
+    if damaged:
+        log.warning("%s: damaged in %d lines, the first is %d; left out", path, len(damaged), damaged[0])
     return metrics

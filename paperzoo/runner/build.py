@@ -25,7 +25,7 @@ from paperzoo.reporting.metrics_csv import MetricsCsv
 from paperzoo.reporting.summary import git_commit
 from paperzoo.runner.callbacks import build_callbacks
 from paperzoo.runner.checkpoints import AtomicCheckpointIO
-from paperzoo.runner.folder import PROVENANCE, find_checkpoint
+from paperzoo.runner.folder import PROVENANCE, find_checkpoint, save_settings
 from paperzoo.runner.job import Job
 from paperzoo.runner.loop import shorten
 from paperzoo.runner.memory import keep_freed_memory
@@ -55,11 +55,30 @@ class Provenance(Callback):
         self._job = job
         self._names = names
         self._hours_before = 0.0
+        self._batches_before: int | None = None  # in earlier sessions; None: this one has not come so far
         self._started = time.monotonic()
 
     @property
     def hours(self) -> float:
         return self._hours_before + (time.monotonic() - self._started) / 3600
+
+    def has_worked(self, trainer: pl.Trainer) -> bool:
+        """Whether this session came to a batch, of the training or of a test."""
+        batches = trainer.fit_loop.epoch_loop.batch_progress.total.ready
+        has_trained = self._batches_before is not None and batches > self._batches_before
+        return has_trained or trainer.test_loop.batch_progress.total.ready > 0
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._batches_before = trainer.fit_loop.epoch_loop.batch_progress.total.ready
+        self._save_settings(trainer)
+
+    def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if self._batches_before is None:  # it was resumed when it had no more step to take
+            self._save_settings(trainer)
+
+    def _save_settings(self, trainer: pl.Trainer) -> None:
+        if self._job.settings["resume"] and trainer.is_global_zero:  # not before it is known that it can be resumed
+            save_settings(self._job.folder, self._job.settings, self._job.overrides)
 
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]

@@ -35,7 +35,7 @@ def build_callbacks(
         mode: whether a small or a large value of it is good.
         keeps_best: whether there is a `best.ckpt`.
     """
-    callbacks: list[Callback] = [EndWithValidation(), MetricsBookmark(metrics)]
+    callbacks: list[Callback] = [MetricsBookmark(metrics), EndWithValidation()]
     for name, node in (settings.get("callbacks") or {}).items():
         supplied: dict[str, Any] = (
             {"monitor": monitor, "mode": mode, "keeps_best": keeps_best} if name == "checkpoints" else {}

@@ -23,10 +23,9 @@ from paperzoo.errors import UserError
 from paperzoo.files import NO_SPACE, REFUSALS, atomically
 from paperzoo.reporting.metrics_csv import MetricsBookmark
 from paperzoo.runner.commands import resume_command
+from paperzoo.runner.damage import BEST, FOLDER, LAST, refuse_damaged
 
 log = logging.getLogger(__name__)
-
-FOLDER, BEST, LAST = "checkpoints", "best.ckpt", "last.ckpt"
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -58,10 +57,11 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         Raises:
             UserError: the file is missing, damaged or cut short, or holds more than tensors and plain values.
         """
+        if not Path(path).exists():
+            raise UserError(f"checkpoint {path}: there is no such file")
+        refuse_damaged(Path(path))
         try:
             return torch.load(path, map_location=map_location, weights_only=True)
-        except FileNotFoundError as error:
-            raise UserError(f"checkpoint {path}: there is no such file") from error
         except (RuntimeError, OSError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
             reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
             raise UserError(f"checkpoint {path}: damaged, cut short, or not a checkpoint ({reason[:160]})") from error
@@ -155,6 +155,11 @@ class Checkpoints(Checkpoint):
         if stage == "fit" and trainer.is_global_zero:
             for leftover in checkpoint_folder(trainer).glob(".*.ckpt.*.tmp"):  # of a process that was killed
                 leftover.unlink()
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self.best_value is not None and not (checkpoint_folder(trainer) / BEST).is_file():
+            log.warning("%s is missing: the best weights are those of the validations still to come", BEST)
+            self.best_value = None
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._last_step, self._last_time = trainer.global_step, time.monotonic()

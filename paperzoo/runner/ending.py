@@ -18,7 +18,7 @@ from paperzoo.reporting.page import duration, write_report
 from paperzoo.reporting.results import Objective, Row, comparison, terminal_table
 from paperzoo.reporting.summary import Summary, write_summary
 from paperzoo.runner.build import Parts, objective, tested
-from paperzoo.runner.folder import identity
+from paperzoo.runner.folder import identity, read_summary
 from paperzoo.runner.job import Job
 from paperzoo.runner.judge import Judge
 from paperzoo.runner.signals import RunStoppedError
@@ -45,7 +45,8 @@ def validation_at_best(
 def reporting(job: Job, parts: Parts, metrics: Mapping[str, float]) -> Iterator[None]:
     """Writes `summary.json` and `report.html`, prints the table and closes the loggers, however the block ends.
 
-    A run that was refused, or stopped, before its first batch leaves neither.
+    A session that was refused, or stopped, before its first batch leaves neither, and one that does not finish leaves
+    what a finished one has written.
     """
     is_refused = False
     status: Status = "failed"
@@ -54,15 +55,16 @@ def reporting(job: Job, parts: Parts, metrics: Mapping[str, float]) -> Iterator[
         yield
         status = "finished"
     except RunStoppedError as error:
-        status, message, is_refused = "stopped", str(error), not _came_to_a_batch(job, parts.trainer)
+        status, message, is_refused = "stopped", str(error), not parts.provenance.has_worked(parts.trainer)
         raise
     except UserError as error:
-        message, is_refused = str(error), not _came_to_a_batch(job, parts.trainer)
+        message, is_refused = str(error), not parts.provenance.has_worked(parts.trainer)
         raise
     except BaseException as error:
         message = f"{type(error).__name__}: {error}"
         raise
     finally:
+        is_refused = is_refused or (status != "finished" and read_summary(job.folder).get("status") == "finished")
         rows = comparison(
             job.settings["published"],
             metrics,
@@ -73,12 +75,6 @@ def reporting(job: Job, parts: Parts, metrics: Mapping[str, float]) -> Iterator[
         if parts.trainer.is_global_zero and not is_refused:
             _write_report(job, parts, metrics, rows, status, message)
         close_loggers(parts.trainer.loggers, status, rows)
-
-
-def _came_to_a_batch(job: Job, trainer: pl.Trainer) -> bool:
-    """Whether a run has come to its first batch, now or before it was resumed."""
-    loops = (trainer.fit_loop.epoch_loop, trainer.test_loop)
-    return bool(job.settings["resume"]) or any(loop.batch_progress.total.ready for loop in loops)
 
 
 def _notes(job: Job, parts: Parts) -> Iterator[str]:

@@ -171,7 +171,8 @@ def read_summary(folder: Path) -> dict[str, Any]:
 
 def has_begun(folder: Path) -> bool:
     """Whether a run in this folder left anything to go on from, or to be content with."""
-    return (folder / "checkpoints" / "last.ckpt").is_file() or read_summary(folder).get("status") == "finished"
+    checkpoints = (folder / "checkpoints" / name for name in ("last.ckpt", "best.ckpt"))
+    return any(path.is_file() for path in checkpoints) or read_summary(folder).get("status") == "finished"
 
 
 def nothing_to_do(folder: Path, settings: Mapping[str, Any]) -> dict[str, Any]:

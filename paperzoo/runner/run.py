@@ -27,11 +27,12 @@ from paperzoo.reporting.metrics_csv import FILE_NAME as METRICS_FILE
 from paperzoo.reporting.metrics_csv import read_metrics
 from paperzoo.reporting.predictions import KeepFirstBatch, Predictions, as_table, terminal_rows, write_predictions
 from paperzoo.reporting.sweep_jobs import FAILURE
-from paperzoo.runner import checkpoints
 from paperzoo.runner.build import Parts, build, objective
 from paperzoo.runner.check import check
 from paperzoo.runner.checkpoints import Checkpoints
 from paperzoo.runner.commands import resume_command
+from paperzoo.runner.continuing import checkpoint_to_resume
+from paperzoo.runner.damage import BEST, FOLDER, LAST
 from paperzoo.runner.distributed import relaunchable
 from paperzoo.runner.ending import reporting, validation_at_best
 from paperzoo.runner.estimate import estimate, foresee
@@ -72,6 +73,8 @@ def _run(config: DictConfig, folder: Path) -> float | None:
                 f"trainer.max_epochs (or max_steps) too; to test it again: mode=test checkpoint={job.folder}"
             )
             return objective_value(summary)
+        if job.settings["resume"]:
+            checkpoint_to_resume(folder)
         with user_errors(job):
             parts = build(job)
             if job.settings["mode"] == "estimate":
@@ -132,9 +135,9 @@ def train(job: Job, parts: Parts) -> float | None:
     That is the value of the optimised metric for these weights, or what the run's judge says.
     """
     module, data, trainer = parts.module, parts.data, parts.trainer
-    last = job.folder / checkpoints.FOLDER / checkpoints.LAST
+    last = job.folder / FOLDER / LAST
     resumed = str(last) if job.settings["resume"] and last.is_file() else None
-    if trainer.is_global_zero:
+    if trainer.is_global_zero and not job.settings["resume"]:
         save_settings(job.folder, job.settings, job.overrides)
     metrics: dict[str, float] = {}
     with reporting(job, parts, metrics), user_errors(job), relaunchable(job.folder, job.arguments):
@@ -151,7 +154,7 @@ def train(job: Job, parts: Parts) -> float | None:
         best = metrics.get(objective(job.settings, type(module))[0] or "") if kept is None else kept
         if keeper and kept is not None:
             metrics |= validation_at_best(logged, keeper.monitor, kept)
-        best_weights = job.folder / checkpoints.FOLDER / checkpoints.BEST
+        best_weights = job.folder / FOLDER / BEST
         if best_weights.is_file():
             give_weights(module, read_checkpoint(best_weights), best_weights)
         trainer.test(module, datamodule=data, verbose=False)

@@ -335,3 +335,83 @@ def test_a_resumed_run_knows_that_its_objective_was_finite_once(tmp_path: Path) 
     assert saved != watching.state_dict()
     watching.load_state_dict(saved)
     assert watching.state_dict() == saved == {"was_finite": True}
+
+
+def flipped(path: Path, bit: int) -> None:
+    content = bytearray(path.read_bytes())
+    content[bit // 8] ^= 1 << bit % 8
+    path.write_bytes(content)
+
+
+def test_no_flipped_bit_of_a_checkpoint_changes_what_is_loaded(tmp_path: Path) -> None:
+    path, expected = tmp_path / "last.ckpt", {"weights": torch.arange(1000.0), "step": 7}
+    AtomicCheckpointIO().save_checkpoint(expected, path)
+    whole, generator = path.read_bytes(), torch.Generator().manual_seed(0)
+    refused = 0
+    for bit in torch.randint(0, 8 * len(whole), (200,), generator=generator).tolist():
+        path.write_bytes(whole)
+        flipped(path, bit)
+        try:
+            loaded = AtomicCheckpointIO().load_checkpoint(path)
+        except UserError as error:
+            assert str(path) in str(error)
+            refused += 1
+            continue
+        assert torch.equal(loaded["weights"], expected["weights"])  # the bit was of no part of the content
+        assert loaded["step"] == 7
+    assert refused > 100
+
+
+@pytest.mark.parametrize(
+    ("damaged", "words"), [("last.ckpt", "copy it to last.ckpt"), ("best.ckpt", "use it with checkpoint=")]
+)
+def test_a_damaged_checkpoint_names_its_member_and_the_other_one_that_is_whole(
+    tmp_path: Path, damaged: str, words: str
+) -> None:
+    train(tmp_path, max_epochs=1)
+    path = tmp_path / "checkpoints" / damaged
+    content = bytearray(path.read_bytes())
+    place = content.find(b"learning_rate") if b"learning_rate" in content else content.find(b"state_dict")
+    content[place] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=r"data\.pkl does not match its checksum") as refused:
+        AtomicCheckpointIO().load_checkpoint(path)
+    other = {"last.ckpt": "best.ckpt", "best.ckpt": "last.ckpt"}[damaged]
+    assert f"{path.with_name(other)} is whole" in str(refused.value)
+    assert words in str(refused.value)
+    flipped(path.with_name(other), 8 * path.with_name(other).read_bytes().find(b"state_dict"))
+    with pytest.raises(UserError) as refused:
+        AtomicCheckpointIO().load_checkpoint(path)
+    assert "is whole" not in str(refused.value)
+
+
+@pytest.mark.parametrize("lost", [1, 3, 100, 10_000])
+def test_a_cut_metrics_csv_is_told_and_has_whole_lines_after_a_resume(
+    tmp_path: Path, lost: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    train(tmp_path, max_epochs=2)
+    path = tmp_path / "metrics.csv"
+    before = path.read_bytes()
+    path.write_bytes(before[:-lost] if lost < len(before) else b"")
+    train(tmp_path, resume=True)
+    assert "bytes of logged values are missing" in caplog.text
+    lines = path.read_text().splitlines()
+    assert lines[0] == "step,epoch,metric,value"
+    assert all(line.count(",") == 3 for line in lines)
+    assert sum("train/loss" in line for line in lines) >= TRAINING_BATCHES
+
+
+def test_values_are_on_the_disk_before_the_checkpoint_that_counts_on_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[str] = []
+    fsync = os.fsync
+
+    def note(descriptor: int) -> None:
+        synced.append(Path(f"/proc/self/fd/{descriptor}").resolve().name.split(".")[0])
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", note)
+    train(tmp_path, max_epochs=1)
+    assert synced[::2] == ["metrics"] * (len(synced) // 2)
+    assert synced[1::2] == [""] * (len(synced) // 2)  # checkpoints, under temporary names

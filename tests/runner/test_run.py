@@ -510,3 +510,79 @@ def test_a_folder_of_the_users_own_configs_is_remembered(command_line: CommandLi
     resumed = command_line("resume='my run'", "trainer.max_steps=3")
     assert resumed.returncode == 0, resumed.stderr
     assert json.loads((tmp_path / "my run" / "summary.json").read_text())["steps"] == 3
+
+
+def contents(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file() and ".lock" not in path.name}
+
+
+def break_file(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("name", ["last.ckpt", "best.ckpt"])
+def test_a_refused_resume_leaves_a_finished_run_as_it_is(name: str, run_job: RunJob) -> None:
+    folder = run_job(*TINY)
+    break_file(folder / "checkpoints" / name)
+    before = contents(folder)
+    text = message(run_job, f"resume={folder}", "trainer.max_epochs=3")
+    assert f"{name}: damaged" in text
+    assert "is whole" in text
+    assert contents(folder) == before
+
+
+def test_a_resume_that_fails_before_its_first_batch_leaves_a_finished_run_as_it_is(
+    run_job: RunJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = run_job(*TINY)
+    before = contents(folder)
+    assert "trainer:" in message(run_job, f"resume={folder}", "trainer.max_epochs=1")
+    assert contents(folder) == before
+    monkeypatch.setattr(GlowModule, "configure_optimizers", lambda _: refuse())
+    assert message(run_job, f"resume={folder}", "trainer.max_epochs=3") == "refused"
+    assert contents(folder) == before
+
+
+def refuse() -> None:
+    raise UserError("refused")
+
+
+def test_a_longer_training_that_fails_leaves_the_report_of_the_finished_one(
+    run_job: RunJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = run_job(*TINY)
+    reports = ("report.html", "summary.json")
+    before = [(folder / name).read_bytes() for name in reports]
+    with monkeypatch.context() as patch:
+        patch.setattr(GlowModule, "on_train_epoch_end", lambda _: refuse())
+        assert message(run_job, f"resume={folder}", "trainer.max_epochs=3") == "refused"
+    assert [(folder / name).read_bytes() for name in reports] == before
+    run_job(f"resume={folder}", "trainer.max_epochs=3")
+    assert json.loads((folder / "summary.json").read_text())["epochs"] == 3
+
+
+def test_a_run_whose_last_checkpoint_is_gone_does_not_start_over(run_job: RunJob, tmp_path: Path) -> None:
+    undisturbed = run_job(*TINY, "trainer.max_epochs=3")
+    folder = run_job(*TINY)
+    last, best = (folder / "checkpoints" / name for name in ("last.ckpt", "best.ckpt"))
+    last.unlink()
+    before = contents(folder)
+    text = message(run_job, f"resume={folder}", "trainer.max_epochs=3")
+    assert f"there is no checkpoints/last.ckpt to go on from, but {best} is there: copy it to last.ckpt" in text
+    assert contents(folder) == before
+    shutil.copy(best, last)
+    run_job(f"resume={folder}", "trainer.max_epochs=3")
+    assert (folder / "metrics.csv").read_bytes() == (undisturbed / "metrics.csv").read_bytes()
+    shutil.rmtree(folder / "checkpoints")
+    (folder / "summary.json").unlink()
+    assert "metrics.csv tells of validations" in message(run_job, f"resume={folder}", "trainer.max_epochs=4")
+
+
+def test_a_run_whose_best_checkpoint_is_gone_says_so(run_job: RunJob, caplog: pytest.LogCaptureFixture) -> None:
+    folder = run_job(*TINY)
+    (folder / "checkpoints" / "best.ckpt").unlink()
+    run_job(f"resume={folder}", "trainer.max_epochs=3")
+    assert "best.ckpt is missing" in caplog.text
+    assert (folder / "checkpoints" / "best.ckpt").is_file()
