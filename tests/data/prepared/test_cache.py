@@ -99,12 +99,57 @@ def test_a_file_written_into_is_found_by_its_checksum(cache: ArrayCache) -> None
         cache.verify()
 
 
-def test_rotten_bits_are_found_by_a_thorough_look(cache: ArrayCache) -> None:
+def test_rotten_bits_of_a_small_file_are_found_at_each_start(cache: ArrayCache) -> None:
     fill(cache)
+    path, generator = cache.folder / "train_images.npy", np.random.default_rng(0)
+    whole, time_ns = path.read_bytes(), path.stat().st_mtime_ns
+    for bit in generator.integers(0, 8 * len(whole), 30):
+        content = bytearray(whole)
+        content[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(content)
+        os.utime(path, ns=(time_ns, time_ns))
+        with pytest.raises(UserError, match=r"train_images\.npy: damaged, its checksum"):
+            cache.verify()
+
+
+def test_rotten_bits_of_a_large_file_are_found_by_a_thorough_look_and_in_time_by_others(cache: ArrayCache) -> None:
+    with cache.locked(), cache.writing() as writer:
+        writer.append("train_images", np.zeros((32, 2**20), dtype=np.uint8))
     overwrite_last_byte(cache.folder / "train_images.npy", keep_time=True)
-    cache.verify()
     with pytest.raises(UserError, match="checksum"):
         cache.verify(thorough=True)
+    with pytest.raises(UserError, match="checksum"):
+        for _ in range(40):  # each misses it with a probability of a half
+            cache.verify()
+
+
+def test_a_manifest_from_before_there_were_blocks_is_completed(cache: ArrayCache) -> None:
+    fill(cache)
+    path = cache.folder / "manifest.json"
+    manifest = json.loads(path.read_text())
+    del manifest["sha256"]
+    for entry in manifest["arrays"].values():
+        del entry["blocks"]
+    path.write_text(json.dumps(manifest))
+    cache.verify()
+    assert all(len(entry["blocks"]) == 1 for entry in cache.manifest()["arrays"].values())
+    overwrite_last_byte(cache.folder / "train_images.npy", keep_time=True)
+    with pytest.raises(UserError, match="checksum"):
+        cache.verify()
+
+
+def test_no_flipped_bit_of_a_manifest_changes_what_it_says(cache: ArrayCache) -> None:
+    fill(cache)
+    path, expected = cache.folder / "manifest.json", cache.manifest()
+    whole = path.read_bytes()
+    for bit in np.random.default_rng(0).integers(0, 8 * len(whole), 200):
+        content = bytearray(whole)
+        content[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(content)
+        try:
+            assert cache.manifest() == expected
+        except UserError as error:
+            assert "manifest.json: damaged" in str(error)
 
 
 def test_a_copied_cache_is_checked_once_and_then_known(cache: ArrayCache) -> None:
@@ -125,7 +170,7 @@ def test_a_damaged_manifest_is_named(cache: ArrayCache, content: str) -> None:
 def test_opened_arrays_hold_no_pickles(cache: ArrayCache) -> None:
     fill(cache)
     np.save(cache.folder / "evil.npy", np.array([{}], dtype=object), allow_pickle=True)
-    with pytest.raises(ValueError, match="Python objects"):
+    with pytest.raises(UserError, match="Python objects"):
         cache.open("evil")
 
 
