@@ -26,7 +26,7 @@ from paperzoo.runner.folder import latest_run, quoted, quoted_path, run_name
 DEFAULT_EXPERIMENT = "glow/digits_laptop"
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
-PROCESS_ID = secrets.token_hex(2)  # tells apart runs that were started in the same second
+PROCESS_ID = secrets.token_hex(4)  # tells apart runs that were started in the same second
 
 # The last part of keys whose values are texts or paths, whatever they look like: data.path=2024 is a folder.
 TEXTS = {

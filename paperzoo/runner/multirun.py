@@ -17,6 +17,7 @@ from paperzoo.errors import UserError, report_user_error
 from paperzoo.files import write_text
 from paperzoo.runner.commands import resume_command
 from paperzoo.runner.folder import MULTIRUN, into_sweep_folder
+from paperzoo.runner.starting import make_own
 
 EXIT_JOBS_FAILED = 1
 EXIT_USER_ERROR = 2
@@ -32,7 +33,8 @@ class Multirun(Callback):
         Ends the process if a job cannot run: none has started then, and there is no folder.
         """
         typed = config.hydra.overrides.hydra
-        if not any(override.startswith("hydra.sweep.dir=") for override in typed):
+        is_new = not any(override.startswith("hydra.sweep.dir=") for override in typed)
+        if is_new:
             with read_write(config.hydra), open_dict(config.hydra):
                 typed += into_sweep_folder(Path(config.hydra.sweep.dir))
         from paperzoo.runner.planned import settle_multirun
@@ -40,6 +42,8 @@ class Multirun(Callback):
         arguments = _typed(config)
         try:
             settle_multirun(config)
+            if is_new:
+                make_own(Path(config.hydra.sweep.dir))
             write_text(Path(config.hydra.sweep.dir) / MULTIRUN, OmegaConf.to_yaml(arguments))
         except UserError as error:
             report_user_error(error)

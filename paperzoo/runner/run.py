@@ -41,6 +41,7 @@ from paperzoo.runner.job import Job
 from paperzoo.runner.judge import Judge
 from paperzoo.runner.settle import settle
 from paperzoo.runner.signals import RunStoppedError, ending_signals
+from paperzoo.runner.starting import HOLDER, LOCK, held
 from paperzoo.runner.weights import give_weights
 
 warnings.filterwarnings("ignore", message=".*LeafSpec.*")  # Lightning 2.6 under torch 2.13 and later
@@ -56,14 +57,13 @@ def run(config: DictConfig) -> float | None:
         RunStoppedError: a signal.
     """
     folder = Path(HydraConfig.get().runtime.output_dir)
-    if HydraConfig.get().mode is RunMode.MULTIRUN and not config.resume and has_begun(folder):
-        config.resume = str(folder)
-    is_training = config.mode == "train"
-    with ending_signals(folder if is_training else None):
+    with ending_signals(folder if config.mode == "train" else None), held(folder):
         return _run(config, folder)
 
 
 def _run(config: DictConfig, folder: Path) -> float | None:
+    if HydraConfig.get().mode is RunMode.MULTIRUN and not config.resume and has_begun(folder):
+        config.resume = str(folder)
     try:
         job = settle(config)
         check(job)
@@ -93,7 +93,7 @@ def _run(config: DictConfig, folder: Path) -> float | None:
 @rank_zero_only
 def forget(folder: Path, output_root: Path) -> None:
     """Removes the folder of a run that was refused or stopped before it began, and what is empty then above it."""
-    own = {".hydra", "paperzoo.log", FAILURE}
+    own = {".hydra", "paperzoo.log", FAILURE, LOCK, HOLDER}
     if not folder.is_dir() or {path.name for path in folder.iterdir()} - own:
         return
     shutil.rmtree(folder)

@@ -23,6 +23,7 @@ from paperzoo.papers.glow.module import GlowModule
 from paperzoo.reporting.metrics_csv import read_metrics
 from paperzoo.runner.run import forget
 from paperzoo.runner.signals import RunStoppedError
+from paperzoo.runner.starting import make_own
 from tests.conftest import ROOT, CommandLine, RunJob
 
 TINY = (
@@ -350,11 +351,11 @@ def test_a_mistake_ends_with_one_message_and_exit_code_two(command_line: Command
 
 def test_resuming_a_finished_run_says_so_and_does_nothing(run_job: RunJob, capsys: pytest.CaptureFixture[str]) -> None:
     folder = run_job(*TINY)
-    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
+    before = contents(folder)
     capsys.readouterr()
     run_job(f"resume={folder}", "threads=1")
     assert "this run is finished, there is nothing to do" in capsys.readouterr().out
-    assert {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()} == before
+    assert contents(folder) == before
 
 
 def test_a_training_shorter_than_its_validations_are_apart_has_a_best_checkpoint(run_job: RunJob) -> None:
@@ -586,3 +587,33 @@ def test_a_run_whose_best_checkpoint_is_gone_says_so(run_job: RunJob, caplog: py
     run_job(f"resume={folder}", "trainer.max_epochs=3")
     assert "best.ckpt is missing" in caplog.text
     assert (folder / "checkpoints" / "best.ckpt").is_file()
+
+
+def test_a_run_folder_is_one_runs_at_a_time_and_free_when_that_is_killed(
+    run_job: RunJob, command_line: CommandLine, tmp_path: Path
+) -> None:
+    folder = tmp_path / "mine"
+    process = start(folder, *LONG, "trainer.max_epochs=1000", "data.workers=1", f"hydra.run.dir={folder}")
+    wait_for_lines(folder / "metrics.csv", 18, process)
+    in_use = f"{folder}: another process is running in this folder (process {process.pid} on "
+    assert in_use in message(run_job, f"resume={folder}", "trainer.max_epochs=2")
+    second = command_line(*TINY, "model.width=4", f"hydra.run.dir={folder}")
+    assert second.returncode == 2
+    assert in_use in second.stderr
+    assert "width=4" not in (folder / ".hydra" / "overrides.yaml").read_text()
+    process.kill()  # its worker has what it had, for some seconds more
+    process.communicate()
+    assert "holds a run already" in command_line(*TINY, f"hydra.run.dir={folder}").stderr
+    text = message(run_job, f"resume={folder}", "model.width=4")
+    assert "this is not the run that was started" in text
+    assert "another process" not in text
+
+
+def test_no_two_runs_of_one_second_get_the_same_folder(command_line: CommandLine, tmp_path: Path) -> None:
+    make_own(tmp_path / "runs" / "2026-11-22_10-00-00_00000000")
+    with pytest.raises(UserError, match="another run has just been given this folder"):
+        make_own(tmp_path / "runs" / "2026-11-22_10-00-00_00000000")
+    result = command_line(*TINY, "hydra.run.dir=runs/2026-11-22_10-00-00_${paperzoo.short_id:}", "trainer.max_steps=1")
+    assert result.returncode == 0, result.stderr
+    (folder,) = set((tmp_path / "runs").iterdir()) - {tmp_path / "runs" / "2026-11-22_10-00-00_00000000"}
+    assert len(folder.name.rpartition("_")[2]) == 8
