@@ -1,0 +1,33 @@
+"""The faults of `scripts/faults.py` that take seconds; the script tries all of them, and more often."""
+
+import pytest
+
+from scripts import faults
+from scripts.fault_kinds.trying import Fault
+
+
+def test_every_kind_of_fault_is_found_under_a_name_of_its_own() -> None:
+    names = list(faults.known())
+    assert {"killed_dann", "checkpoint_flipped_tested", "cache_flipped", "resumed_twice_at_once"} <= set(names)
+    assert all(name.isidentifier() for name in names)
+
+
+@pytest.mark.parametrize("wrong", [None, "the run was lost"])
+def test_a_try_that_went_wrong_is_counted_and_ends_the_script_with_one(
+    wrong: str | None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fault = Fault(
+        "rain", lambda prepared: None, lambda prepared, folder, chance: wrong if chance.random() > 0 else None
+    )
+    monkeypatch.setattr(faults, "known", lambda: {"rain": fault})
+    monkeypatch.setattr("sys.argv", ["faults.py", "--tries", "3"])
+    with pytest.raises(SystemExit) as ended:
+        faults.main()
+    assert ended.value.code == (0 if wrong is None else 1)
+    assert capsys.readouterr().out.splitlines()[1].split()[:3] == ["rain", "3", "3" if wrong is None else "0"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", list(faults.known()))
+def test_a_run_survives_every_fault_once(name: str) -> None:
+    assert faults.tried(faults.known()[name], tries=1, seconds=0, seed=0) == [None]
