@@ -35,6 +35,7 @@ def build_callbacks(
         mode: whether a small or a large value of it is good.
         keeps_best: whether there is a `best.ckpt`.
     """
+    # the bookmark first: metrics.csv goes back to it before the last validation is logged
     callbacks: list[Callback] = [MetricsBookmark(metrics), EndWithValidation()]
     for name, node in (settings.get("callbacks") or {}).items():
         supplied: dict[str, Any] = (

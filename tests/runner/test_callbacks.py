@@ -49,7 +49,7 @@ def test_the_trainer_switches_the_bar_and_the_summary_off(settings, tmp_path):
 
 def test_without_any_callback_metrics_can_still_be_resumed(settings, tmp_path):
     callbacks = build_callbacks({**settings, "callbacks": None}, MetricsCsv(tmp_path), "val/loss", "min")
-    assert [type(c) for c in callbacks] == [EndWithValidation, MetricsBookmark]
+    assert [type(c) for c in callbacks] == [MetricsBookmark, EndWithValidation]
 
 
 def test_the_bar_shows_the_objective_and_the_time_left(tmp_path):
