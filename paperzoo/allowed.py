@@ -61,7 +61,7 @@ RUNNING: Mapping[str, tuple[str, ...]] = {
 }
 """Callbacks, loggers, the trainer and its strategies, with the arguments that say where they write."""
 
-HYDRA_CALLBACKS = ("paperzoo.runner.multirun.Multirun",)
+HYDRA_CALLBACKS = ("paperzoo.runner.multirun.Multirun", "paperzoo.runner.starting.Start")
 
 ENVIRONMENT = ("HOME", "PAPERZOO_DATA", "SCRATCH", "TMPDIR")
 """The variables that `${oc.env:NAME}` gives; what a config holds lies in reports and checkpoints, for all to read."""

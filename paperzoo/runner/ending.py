@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal
 
-import pytorch_lightning as pl
 import rich.console
 
 from paperzoo.config import class_of

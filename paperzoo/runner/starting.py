@@ -16,7 +16,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
 from paperzoo.errors import UserError, report_user_error
-from paperzoo.files import atomically
+from paperzoo.files import REFUSALS, atomically
 from paperzoo.runner.folder import has_begun, quoted
 
 LOCK, HOLDER = ".lock", ".lock_holder"
@@ -66,7 +66,12 @@ def make_own(folder: Path) -> None:
     except FileExistsError as error:
         raise UserError(f"{folder}: another run has just been given this folder; start again") from error
     except OSError as error:
-        raise UserError(f"{folder}: cannot be made ({error.strerror}); choose another output_root=") from error
+        raise UserError(_no_folder(folder, error)) from error
+
+
+def _no_folder(folder: Path, error: OSError) -> str:
+    why = REFUSALS.get(error.errno or 0, error.strerror or str(error))
+    return f"{error.filename or folder}: {why}; choose another folder: output_root=FOLDER"
 
 
 @contextmanager
@@ -106,7 +111,7 @@ def take(folder: Path) -> None:
     except NotImplementedError:
         return  # a file system without locks
     except OSError as error:
-        raise UserError(f"{folder}: cannot be written to ({error.strerror or error})") from error
+        raise UserError(_no_folder(folder, error)) from error
     _held[place] = lock
 
 
