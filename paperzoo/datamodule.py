@@ -7,7 +7,8 @@ what the uninterrupted one would have seen, whatever happened to the global gene
 import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from pytorch_lightning import LightningDataModule
@@ -39,6 +40,17 @@ class Bounds:
 
     values: Mapping[str, float] = field(default_factory=dict)
     predictor: str = ""
+
+
+class Prepared(NamedTuple):
+    """A data set that is prepared on this machine."""
+
+    name: str
+    folder: Path
+    size: int
+    """In bytes, with the files that it was made from where these lie in it."""
+    terms: str
+    """The licence, or under which terms it may be used; empty where its authors say nothing."""
 
 
 class PaperData(LightningDataModule):
@@ -114,6 +126,15 @@ class PaperData(LightningDataModule):
     def initial_batch(self, size: int) -> Any:
         """The first `size` training items of epoch 0, augmented as in training: the same on every rank."""
         raise NotImplementedError(f"{type(self).__name__} has no initial_batch")
+
+    def prepared_sets(self) -> list[Prepared]:
+        """Prepares what is prepared from files, checks all of it, and says what it is; nothing of what is generated.
+
+        Raises:
+            UserError: no network, missing, damaged or wrong files, no space.
+        """
+        self.prepare_data()
+        return []
 
     def amounts(self) -> dict[str, str]:
         """How much there is of the parts that are set up, in words: `{"train": "50,000", "test": "10,000"}`."""

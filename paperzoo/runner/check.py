@@ -33,7 +33,7 @@ from paperzoo.runner.folder import differences, saved_settings
 from paperzoo.runner.job import Job
 from paperzoo.runner.judge import Judge
 
-MODES = ("train", "test", "predict", "estimate")
+MODES = ("train", "test", "predict", "estimate", "prepare")
 KEYS = {
     *("mode", "seed", "threads", "resume", "checkpoint", "optimize", "optimize_direction", "data_root", "weights"),
     *("output_root", "published", "measured", "model", "data", "trainer", "callbacks", "logger", "paper", "judge"),
@@ -49,6 +49,10 @@ def check(job: Job) -> None:
         UserError: with all problems together.
     """
     settings = job.settings
+    if settings["mode"] == "prepare":
+        if problems := [*_run_problems(settings), *_section_problems(settings, "data", PaperData)]:
+            raise UserError(*dict.fromkeys(problems))
+        return
     problems = [
         *_run_problems(settings),
         *_sweep_problems(job),

@@ -21,6 +21,7 @@ from paperzoo.config import instantiate
 from paperzoo.datamodule import PaperData
 from paperzoo.errors import UserError
 from paperzoo.files import NO_SPACE, REFUSALS
+from paperzoo.machine import shown
 from paperzoo.refusals import trainer_refusal
 from paperzoo.reporting.loggers import open_loggers
 from paperzoo.reporting.metrics_csv import FILE_NAME as METRICS_FILE
@@ -76,6 +77,10 @@ def _run(config: DictConfig, folder: Path) -> float | None:
         if job.settings["resume"]:
             checkpoint_to_resume(folder)
         with user_errors(job):
+            if job.settings["mode"] == "prepare":
+                prepare(job)
+                forget(folder, Path(config.output_root))
+                return None
             parts = build(job)
             if job.settings["mode"] == "estimate":
                 estimate(job, parts)
@@ -163,6 +168,16 @@ def train(job: Job, parts: Parts) -> float | None:
             judge: Judge = instantiate(job.settings["judge"], "judge")
             best = metrics[judge.metric] = judge(job, parts)
     return best
+
+
+def prepare(job: Job) -> None:
+    """Fetches and checks the data, whole, and says where they lie, how large and under which terms."""
+    data: PaperData = instantiate(job.settings["data"], "data")
+    sets = data.prepared_sets()
+    for name, folder, size, terms in sets:
+        print(f"{name}: {shown(size)} in {folder}, whole; terms: {terms or 'its authors state none here; ask them'}")
+    if not sets:
+        print(f"data={job.choices['data']}: generated, or your own files; there is nothing to prepare")
 
 
 def test(job: Job, parts: Parts) -> float | None:

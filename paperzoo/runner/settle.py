@@ -35,6 +35,8 @@ def settle(config: DictConfig) -> Job:
     given: Any = OmegaConf.to_container(hydra_config.overrides.task)  # a run that they name may not be there
     keys = {override.lstrip("+~").partition("=")[0] for override in given}
     settle_smoke(config, keys - choices.keys())
+    if config.mode == "prepare":  # of the data; whatever model would go with them
+        OmegaConf.update(config, "model", {}, merge=False)
     provenance: dict[str, Any] | None = None
     if config.checkpoint and config.mode != "train":
         provenance = read_provenance(find_checkpoint(Path(config.checkpoint)))

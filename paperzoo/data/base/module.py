@@ -9,8 +9,9 @@ from pydantic import NonNegativeInt, PositiveInt
 
 from paperzoo.data.base.items import Deferred, DeferredBatch, ItemSet, Movable, Stream
 from paperzoo.data.base.order import BatchLoader, BatchOrder, RunOrder
+from paperzoo.data.prepared.file_set import FileSet
 from paperzoo.data.prepared.stored import StoredArray
-from paperzoo.datamodule import PaperData, stream_seed
+from paperzoo.datamodule import PaperData, Prepared, stream_seed
 
 log = logging.getLogger(__name__)
 
@@ -65,6 +66,34 @@ class ItemData(PaperData):
         self.augmentations = augment
         self.parts: Mapping[str, ItemSet | Stream] = {}
         self._resident: dict[tuple[int, torch.device], Any] = {}
+
+    data_root: str
+    """The folder for all data sets; of those that are prepared from files."""
+    download: bool = True
+
+    @property
+    def file_sets(self) -> Sequence[FileSet]:
+        """What is prepared from files before anything is loaded, in this order."""
+        return ()
+
+    def prepare_data(self) -> None:
+        """Downloads and prepares the arrays, once for all processes of the machine.
+
+        Raises:
+            UserError: no network, missing, damaged or wrong files, no space.
+        """
+        for file_set in self.file_sets:
+            file_set.prepare(self.data_root, download=self.download)
+
+    def prepared_sets(self) -> list[Prepared]:
+        self.prepare_data()
+        found = []
+        for file_set in self.file_sets:
+            cache = file_set.cache(self.data_root)
+            cache.verify(thorough=True)
+            size = sum(path.stat().st_size for path in cache.folder.rglob("*") if path.is_file())
+            found.append(Prepared(file_set.title or file_set.name, cache.folder, size, file_set.terms))
+        return found
 
     def load(self) -> Mapping[str, ItemSet | Stream]:
         """The sets that there are: "train", "val", unless nothing is held out, "test", and "predict", else "test".

@@ -196,19 +196,9 @@ class Amazon(DomainData):
         return Names(classes=("negative", "positive"))
 
     @property
-    def sets(self) -> list[FileSet]:
-        """What has to be prepared, in this order."""
+    def file_sets(self) -> Sequence[FileSet]:
         pair = msda_set(self.source, self.target, self.data_root)
         return [AMAZON, pair] if self.features == "msda" else [AMAZON]
-
-    def prepare_data(self) -> None:
-        """Downloads and prepares the arrays, once for all processes of the machine.
-
-        Raises:
-            UserError: no network, missing, damaged or wrong files, no space.
-        """
-        for file_set in self.sets:
-            file_set.prepare(self.data_root, download=self.download)
 
     def load_domains(self) -> tuple[Domain, Domain]:
         return self._domain(self.source), self._domain(self.target)
@@ -218,7 +208,7 @@ class Amazon(DomainData):
         return Domain.holding_out(self.validation_fraction, train, test, products)
 
     def _items(self, name: str) -> Items:
-        reviews, *pair = [file_set.prepared(self.data_root, download=self.download) for file_set in self.sets]
+        reviews, *pair = [file_set.prepared(self.data_root, download=self.download) for file_set in self.file_sets]
         layers = [StoredArray(cache, f"{name}_layer{layer}") for cache in pair for layer in range(1, 1 + msda.LAYERS)]
         vectors = SideBySide((StoredArray(reviews, f"{name}_vectors"), *layers))
         return Items.of(vectors, StoredArray(reviews, f"{name}_labels").read())

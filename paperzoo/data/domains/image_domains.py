@@ -156,14 +156,9 @@ class ImageDomains(DomainData):
     def names(self) -> Names:
         return Names(classes=self.source.file_set.classes)
 
-    def prepare_data(self) -> None:
-        """Downloads and prepares the arrays of both domains, once for all processes of the machine.
-
-        Raises:
-            UserError: no network, missing, damaged or wrong files, no space.
-        """
-        for domain in (self.source, self.target):
-            domain.file_set.prepare(self.data_root, download=self.download)
+    @property
+    def file_sets(self) -> Sequence[FileSet]:
+        return [domain.file_set for domain in (self.source, self.target)]
 
     def item_names(self) -> list[str]:
         """The files of the target's images, or numbers where they are not the user's own."""

@@ -17,6 +17,7 @@ from paperzoo.data.domains.module import EvaluationItems, PairOrder, Share, Trai
 from paperzoo.data.domains.person_sets import GALLERY, PROBE, SetName, person_set
 from paperzoo.data.images.augmentation import ImageAugmentation
 from paperzoo.data.prepared.cache import ArrayCache
+from paperzoo.data.prepared.file_set import FileSet
 from paperzoo.data.prepared.stored import StoredArray
 from paperzoo.datamodule import PaperData, stream_seed
 
@@ -130,6 +131,7 @@ class PersonPairs(ItemData):
         loading: see `ItemData`; `batch_size` is of each domain, an even number.
     """
 
+    download = False  # they are offered on request only
     yields = PersonImages
 
     def __init__(
@@ -161,14 +163,9 @@ class PersonPairs(ItemData):
         for name in sorted({source, target}):
             yield from person_set(name).file_problems(arguments["data_root"], download=False)
 
-    def prepare_data(self) -> None:
-        """Prepares the arrays of both sets, once for all processes of the machine.
-
-        Raises:
-            UserError: missing, damaged or wrong files, no space.
-        """
-        for name in self.sets.values():
-            person_set(name).prepare(self.data_root, download=False)
+    @property
+    def file_sets(self) -> Sequence[FileSet]:
+        return [person_set(name) for name in self.sets.values()]
 
     def load(self) -> Mapping[str, ItemSet]:
         self.people = {

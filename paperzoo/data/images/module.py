@@ -108,13 +108,9 @@ class ImageData(ItemData):
     def names(self) -> Names:
         return Names(classes=self.chosen.classes, attributes=self.chosen.attributes)
 
-    def prepare_data(self) -> None:
-        """Downloads and prepares the arrays, once for all processes of the machine.
-
-        Raises:
-            UserError: no network, missing, damaged or wrong files, no space.
-        """
-        self.chosen.prepare(self.data_root, download=self.download)
+    @property
+    def file_sets(self) -> Sequence[FileSet]:
+        return [self.chosen]
 
     def load(self) -> Mapping[str, ArrayItems]:
         train, test = self.items("train", for_training=True), self.items("test")

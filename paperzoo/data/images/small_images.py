@@ -190,7 +190,9 @@ class FashionMnist(ImageData):
     """Fashion-MNIST (Xiao et al. 2017): pieces of clothing, 28 x 28 grey, 60,000 / 10,000."""
 
     yields = LabelledImages
-    file_set = FileSet("fashion_mnist", convert_idx, _idx_sources(datasets.FashionMNIST), (1, 28, 28), CLOTHES)
+    file_set = FileSet(
+        "fashion_mnist", convert_idx, _idx_sources(datasets.FashionMNIST), (1, 28, 28), CLOTHES, terms="MIT"
+    )
 
 
 class Usps(ImageData):
@@ -231,4 +233,4 @@ class Digits(ImageData):
     """Scikit-learn's handwritten digits, 8 x 8: 1,497 for training, 300 for testing, split once and for all."""
 
     yields = LabelledImages
-    file_set = FileSet("digits", convert_digits, shape=(1, 8, 8), classes=DIGITS)
+    file_set = FileSet("digits", convert_digits, shape=(1, 8, 8), classes=DIGITS, terms="CC BY 4.0 (UCI)")

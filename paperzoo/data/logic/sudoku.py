@@ -156,13 +156,9 @@ class Sudoku(ItemData):
     def facts(cls, **arguments: Any) -> dict[str, Any]:
         return {"size": SIZE}
 
-    def prepare_data(self) -> None:
-        """Solves the puzzles and keeps them as arrays, once for all processes of the machine.
-
-        Raises:
-            UserError: the list is missing or damaged, no space.
-        """
-        SUDOKU17.prepare(self.data_root, download=True)
+    @property
+    def file_sets(self) -> Sequence[FileSet]:
+        return [SUDOKU17]
 
     def pools(self) -> dict[str, ArrayItems]:
         """The puzzles with 17 givens that each part is made from.

@@ -33,6 +33,7 @@ class FileSet:
         places: of a set that the user unpacks: where it may lie in the folder of the files, the official place first.
         title: what the published set is called, if not as its folder.
         page: where a set is offered under terms of its own, which cannot be downloaded from here.
+        terms: its licence, or what its authors allow; empty where they say nothing.
         otherwise: what else the user can do if nothing is there, as the end of a sentence.
     """
 
@@ -48,6 +49,7 @@ class FileSet:
     title: str = ""
     page: str = ""
     otherwise: str = ""
+    terms: str = ""
 
     def __post_init__(self) -> None:
         for name in (self.name, self.home):

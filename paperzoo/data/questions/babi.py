@@ -213,13 +213,9 @@ class Babi(ItemData):
     def tell(self, batch: StoryQuestions) -> list[Told]:
         return told(batch)
 
-    def prepare_data(self) -> None:
-        """Downloads and prepares the arrays, once for all processes of the machine.
-
-        Raises:
-            UserError: no network, missing, damaged or wrong files, no space.
-        """
-        FILE_SETS[self.story_set].prepare(self.data_root, download=self.download)
+    @property
+    def file_sets(self) -> Sequence[FileSet]:
+        return [FILE_SETS[self.story_set]]
 
     def load(self) -> Mapping[str, StoryItems]:
         cache = FILE_SETS[self.story_set].prepared(self.data_root, download=self.download)

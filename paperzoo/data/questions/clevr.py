@@ -19,6 +19,7 @@ from paperzoo.data.base.module import PREDICT, TEST, TRAIN, VAL, Augmentation, I
 from paperzoo.data.base.own import OwnData
 from paperzoo.data.prepared.cache import ArrayCache
 from paperzoo.data.prepared.decoding import Picture, has_pictures, list_pictures, read_picture
+from paperzoo.data.prepared.file_set import FileSet
 from paperzoo.data.prepared.stored import StoredArray
 from paperzoo.data.questions.clevr_files import FILE_SETS, OBJECT_SIZE, OBJECTS, RGB, SIDE, squeeze
 from paperzoo.data.questions.clevr_words import (
@@ -100,13 +101,9 @@ class Clevr(ItemData):
     def tell(self, batch: ImageQuestions) -> list[Told]:
         return [Told(text_of(numbers)) for numbers in batch.question.tolist()]
 
-    def prepare_data(self) -> None:
-        """Prepares the arrays, once for all processes of the machine: 4.3 GB, in minutes.
-
-        Raises:
-            UserError: missing, damaged or wrong files, no space.
-        """
-        FILE_SETS["images"].prepare(self.data_root, download=True)
+    @property
+    def file_sets(self) -> Sequence[FileSet]:
+        return [FILE_SETS["images"]]
 
     def load(self) -> Mapping[str, ArrayItems]:
         cache = FILE_SETS["images"].prepared(self.data_root, download=True)
@@ -152,13 +149,9 @@ class ClevrState(ItemData):
             for numbers, rows, present in scenes
         ]
 
-    def prepare_data(self) -> None:
-        """Prepares the arrays, once for all processes of the machine.
-
-        Raises:
-            UserError: missing, damaged or wrong files, no space.
-        """
-        FILE_SETS["scenes"].prepare(self.data_root, download=True)
+    @property
+    def file_sets(self) -> Sequence[FileSet]:
+        return [FILE_SETS["scenes"]]
 
     def load(self) -> Mapping[str, ArrayItems]:
         cache = FILE_SETS["scenes"].prepared(self.data_root, download=True)
