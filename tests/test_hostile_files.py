@@ -23,7 +23,7 @@ from paperzoo.errors import UserError
 from paperzoo.logic.dimacs import read_dimacs
 from paperzoo.logic.sudoku_text import read_puzzles
 from paperzoo.machine import GIB, Memory
-from paperzoo.reporting.predictions import write_predictions
+from paperzoo.reporting.predictions import as_table, write_predictions
 from paperzoo.text import read_bytes, read_text
 from tests.attacks import start
 from tests.hostile_files import ARRAYS, FORMULAS, NOT_TEXT, answered, npy, png, sparse
@@ -197,7 +197,10 @@ def test_names_that_are_no_text_are_shown_as_text(tmp_path: Path) -> None:
     images = OwnImages(str(tmp_path), "Are there any cubes?", 0, 0, 1)
     assert images.item_names() == ["caf\\udce9/caf\\udce9.png"]
     (tmp_path / f"{garbled}.txt").write_text(f"{PUZZLE}\n")
-    assert write_predictions(tmp_path / "p.csv", [garbled], [{"a": ["b"]}]).read_text() == "item,a\ncaf\\udce9,b\n"
+    assert (
+        write_predictions(tmp_path / "p.csv", as_table([garbled], [{"a": ["b"]}])).read_text()
+        == "item,a\ncaf\\udce9,b\n"
+    )
 
 
 def test_an_argument_that_is_no_text_is_refused_in_words(tmp_path: Path) -> None:

@@ -273,18 +273,22 @@ def _small_files(monkeypatch: pytest.MonkeyPatch) -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
 
 
-@pytest.mark.parametrize("fill", [_full_disk, _small_files])
+@pytest.mark.parametrize(
+    ("fill", "words"),
+    [
+        (_full_disk, r"last\.ckpt: the disk is full.*about 2 MiB.*previous last\.ckpt is intact"),
+        (_small_files, r"last\.ckpt: cannot be written: .*\(ulimit -f\); the previous last\.ckpt is intact"),
+    ],
+)
 def test_a_full_disk_keeps_the_previous_checkpoint_and_says_how_much_is_needed(
-    tmp_path, monkeypatch, fill: Callable[[pytest.MonkeyPatch], None]
+    tmp_path, monkeypatch, fill: Callable[[pytest.MonkeyPatch], None], words: str
 ):
     path = tmp_path / "checkpoints" / "last.ckpt"
     AtomicCheckpointIO().save_checkpoint({"weights": torch.zeros(3)}, path)
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     fill(monkeypatch)
     try:
-        with pytest.raises(
-            UserError, match=r"last\.ckpt: the disk is full.*about 2 MiB.*previous last\.ckpt is intact"
-        ):
+        with pytest.raises(UserError, match=words):
             AtomicCheckpointIO().save_checkpoint({"weights": torch.ones(2**19)}, path)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -284,6 +285,15 @@ def test_a_run_that_was_killed_resumes_to_bit_identical_metrics(run_job: RunJob,
         assert torch.equal(value, resumed_weights[name]), name
 
 
+@pytest.fixture
+def heard_hangup() -> Iterator[None]:
+    """SIGHUP as a terminal has it, also where the tests were started with `nohup`."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.usefixtures("heard_hangup")
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_saves_first_and_says_how_to_go_on(signum: signal.Signals, tmp_path: Path) -> None:
     folder = tmp_path / "stopped"
@@ -441,6 +451,7 @@ def test_what_a_refused_start_did_not_make_stays(tmp_path: Path) -> None:
     assert (tmp_path / "mine").is_dir()
 
 
+@pytest.mark.usefixtures("heard_hangup")
 @pytest.mark.parametrize(
     ("place", "signum"),
     [
@@ -539,7 +550,7 @@ def test_a_resume_that_fails_before_its_first_batch_leaves_a_finished_run_as_it_
 ) -> None:
     folder = run_job(*TINY)
     before = contents(folder)
-    assert "trainer:" in message(run_job, f"resume={folder}", "trainer.max_epochs=1")
+    assert "trainer.max_epochs=1:" in message(run_job, f"resume={folder}", "trainer.max_epochs=1")
     assert contents(folder) == before
     monkeypatch.setattr(GlowModule, "configure_optimizers", lambda _: refuse())
     assert message(run_job, f"resume={folder}", "trainer.max_epochs=3") == "refused"

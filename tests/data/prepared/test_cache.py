@@ -55,7 +55,7 @@ def test_a_preparation_that_fails_leaves_nothing(cache: ArrayCache) -> None:
 
 
 def test_a_full_disk_is_said_and_leaves_nothing(cache: ArrayCache) -> None:
-    with pytest.raises(UserError, match=r"no space left.*data_root"), cache.locked(), cache.writing() as writer:
+    with pytest.raises(UserError, match=r"the disk is full.*data_root"), cache.locked(), cache.writing() as writer:
         writer.append("train_images", np.zeros((3, 2), dtype=np.uint8))
         raise OSError(errno.ENOSPC, "No space left on device")
     assert not cache.is_prepared
@@ -64,7 +64,10 @@ def test_a_full_disk_is_said_and_leaves_nothing(cache: ArrayCache) -> None:
 
 def test_a_data_root_that_is_a_file_is_said(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match=r"cannot be written to.*data_root"), ArrayCache(tmp_path / "file/set").locked():
+    with (
+        pytest.raises(UserError, match=r"a file is where a folder should be.*data_root"),
+        ArrayCache(tmp_path / "file/set").locked(),
+    ):
         pass
 
 
