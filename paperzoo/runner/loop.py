@@ -60,6 +60,8 @@ class ShortEpochLoop(_TrainingEpochLoop):
         if self._hooks is None or self.restarting:
             super().advance(data_fetcher)
             return
+        if self.val_loop.restarting:  # of a checkpoint written in a validation: the next one takes all its batches
+            self.val_loop.restarting = False
         trainer = self.trainer
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
         batch, _, _ = next(data_fetcher)

@@ -52,6 +52,28 @@ def test_plain_trainings_go_the_short_way_and_accumulating_ones_the_long_one(tmp
         assert (trainer.fit_loop.epoch_loop._hooks is not None) is is_short
 
 
+def test_the_validation_after_a_resume_takes_all_its_batches(tmp_path: Path) -> None:
+    """From a checkpoint of a validation: Lightning goes on behind it, its validation loop still restarting."""
+
+    class Count(Callback):
+        batches = 0
+
+        def on_validation_batch_end(self, *_: Any) -> None:
+            self.batches += 1
+
+        def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
+            trainer.save_checkpoint(tmp_path / "in_validation.ckpt")
+
+    counts = []
+    for epochs, place in ((1, None), (2, tmp_path / "in_validation.ckpt")):
+        count = Count()
+        trainer = tiny_trainer(tmp_path / str(epochs), count, max_epochs=epochs)
+        shorten(trainer)
+        trainer.fit(tiny_model(), TinyData(), ckpt_path=place)
+        counts.append(count.batches)
+    assert counts[0] == counts[1] > 1
+
+
 def test_seeding_the_generators_of_a_device_is_what_torch_does_for_all() -> None:
     torch.manual_seed(2**62 + 5)
     expected = torch.rand(3)

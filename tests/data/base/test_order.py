@@ -80,7 +80,8 @@ def trainer(folder: Path, **changes: Any) -> Trainer:
     quiet = {"enable_progress_bar": False, "enable_model_summary": False, "logger": False}
     keeper = Checkpoints(1e9, None, "min", keeps_best=False)
     lengths = {"max_epochs": 3, "limit_train_batches": BATCHES, "limit_val_batches": 2, "num_sanity_val_steps": 1}
-    return Trainer(accelerator="cpu", default_root_dir=folder, callbacks=[keeper], **quiet | lengths | changes)
+    callbacks = [keeper, *changes.pop("callbacks", [])]
+    return Trainer(accelerator="cpu", default_root_dir=folder, callbacks=callbacks, **quiet | lengths | changes)
 
 
 STOPS = [(7, "batch"), (BATCHES, "batch"), (BATCHES, "validation"), (BATCHES, "epoch"), (BATCHES, "epoch_start")]
