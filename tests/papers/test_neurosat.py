@@ -1,6 +1,7 @@
 """NeuroSAT: the network, its decoding and its training, against facts that only the right one satisfies."""
 
 import itertools
+import shutil
 from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import islice
@@ -89,6 +90,24 @@ def test_the_parameters_are_the_papers() -> None:
     assert count(net.clause_update) == 132_352
     assert count(net.literal_update) == 197_888
     assert count(net) == 512_258
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
+def test_a_compiled_round_gives_the_same_for_any_number_of_nodes() -> None:
+    torch.manual_seed(0)
+    net, compiled = (NeuroSAT(16) for _ in range(2))
+    compiled.load_state_dict(net.state_dict())
+    compiled.compile_round()
+    for count in (4, 2, 3):
+        batch = problems(*FORMULAS[:count])
+        outcomes = []
+        for network_ in (net, compiled):
+            network_.zero_grad()
+            logits = network_(batch, 3)
+            logits.sum().backward()
+            outcomes.append([logits.detach(), *(p.grad for p in network_.parameters() if p.grad is not None)])
+        torch.testing.assert_close(*outcomes, rtol=1e-3, atol=1e-4)
 
 
 def test_sums_along_edges_are_products_with_the_incidence_matrix() -> None:

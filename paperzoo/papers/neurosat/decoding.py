@@ -50,7 +50,7 @@ def attempts(network: NeuroSAT, problems: SatProblems) -> Iterator[Attempt]:
     assignment = torch.zeros_like(problems.variable_problem, dtype=torch.bool)
     solved_round = torch.zeros_like(problems.satisfiable)
     for number, state in enumerate(network.states(problems), start=1):
-        embeddings = state.literals.hidden
+        embeddings = state.literals.embedding
         votes = network.votes(embeddings).to(embeddings.dtype)
         centres = two_means(embeddings, problems)
         candidates = torch.cat([by_votes(votes, problems), by_clusters(embeddings, centres, problems)])

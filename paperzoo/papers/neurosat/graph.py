@@ -34,6 +34,11 @@ class Graph(NamedTuple):
         degrees = torch.bincount(literals, minlength=2 * len(problems.variable_problem))
         return cls(literals, _starts(lengths), cell_clause[by_literal], _starts(degrees))
 
+    @property
+    def degrees(self) -> Int64[Tensor, " literal"]:
+        """How many clauses hold each literal."""
+        return self.literal_start.diff()
+
     def sum_into_clauses(self, message: Sent) -> Received:
         """M^T message: the sum over the literals of each clause."""
         return _SumOverNeighbours.apply(message, self.literals, self.clause_start, self.clauses, self.literal_start)

@@ -170,7 +170,7 @@ class NeuroSATModule(PaperModule):
 
     def _cores_recovered(self, problems: SatProblems, attempt: Attempt) -> Bool[Tensor, " cored"]:
         """For each unsatisfiable problem with a planted core: whether one cluster holds its literals and no others."""
-        embeddings = attempt.state.literals.hidden
+        embeddings = attempt.state.literals.embedding
         second = in_second_cluster(embeddings, two_means(embeddings, problems), problems)
         wrong = torch.stack([second != problems.in_core, second == problems.in_core]).view(2, 2, -1).any(1).int()
         count = len(problems.satisfiable)
@@ -218,7 +218,7 @@ class NeuroSATModule(PaperModule):
         votes = torch.stack([attempt.votes for attempt in history]) + self.network.vote_bias
         satisfiable, solved_round = int(problem.satisfiable), int(last.solved_round) or None
         shown = sorted({round(place) for place in np.linspace(1, self.rounds, SHOWN_EMBEDDINGS)})
-        states = torch.stack([history[number - 1].state.literals.hidden for number in shown])
+        states = torch.stack([history[number - 1].state.literals.embedding for number in shown])
         drawn = {
             "votes": figures.vote_figure(votes, solved_round, satisfiable),
             "embeddings": figures.embedding_figure(states, shown, last.assignment if solved_round else None),

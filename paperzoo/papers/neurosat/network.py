@@ -53,8 +53,8 @@ class NeuroSAT(nn.Module):
         self.vote_bias = nn.Parameter(torch.zeros(()))
 
     def compile_round(self) -> None:
-        """Compiles a round of messages for any number of nodes."""
-        self._round = torch.compile(self._round, dynamic=True)  # type: ignore[method-assign]
+        """Compiles a round of messages: for the first number of nodes, then, at another one, for any."""
+        self._round = torch.compile(self._round)  # type: ignore[method-assign]
 
     def forward(self, problems: SatProblems, rounds: int) -> Logits:
         """The logit of "satisfiable" for each problem after `rounds` rounds."""
@@ -93,7 +93,10 @@ class NeuroSAT(nn.Module):
         # projected before the sum, since there are fewer literals than clauses
         message = self.literal_message(literals.hidden, self.clause_update.for_input)
         clauses = self.clause_update(graph.sum_into_clauses(message), clauses)
-        received = graph.sum_into_literals(self.clause_message(clauses.hidden))
+        # the last layer is linear: it may follow the sum, and there are fewer literals than clauses
+        weight, bias = self.clause_message.last
+        received = graph.sum_into_literals(self.clause_message.hidden(clauses.hidden))
+        received = received @ weight.T + graph.degrees[:, None] * bias
         inputs = torch.cat([flip(literals.hidden), received], dim=1)
         literals = self.literal_update(inputs @ self.literal_update.for_input, literals)
         return State(literals, clauses)
