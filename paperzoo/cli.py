@@ -16,7 +16,10 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from paperzoo import completion
+from paperzoo import help as lists
 from paperzoo.allowed import HYDRA_CALLBACKS
+from paperzoo.choices import CONFIG_FOLDER, options, presets
 from paperzoo.errors import UserError, report_user_error
 from paperzoo.files import REFUSALS, is_text, printable
 from paperzoo.refusals import refusal
@@ -34,9 +37,6 @@ TEXTS = {
     *("resume", "checkpoint", "output_root", "data_root", "dir", "notes"),
 }
 
-_packaged = Path(__file__).parent / "conf"
-CONFIG_FOLDER = _packaged if _packaged.is_dir() else Path(__file__).parent.parent / "conf"
-
 
 def register_resolvers() -> None:
     """What configs need to name a run's folder, and the run that another one stands on: `${paperzoo.latest:PRESET}`."""
@@ -51,6 +51,8 @@ def register_resolvers() -> None:
     OmegaConf.register_resolver(
         "paperzoo.training", lambda value, *, _root_: value if _root_.get("mode") == "train" else None, replace=True
     )
+    for name, text in {"groups": lists.groups_in_short, "presets": lists.presets_by_paper}.items():
+        OmegaConf.register_resolver(f"paperzoo.{name}", text, replace=True)
     OmegaConf.register_resolver("paperzoo.short_id", lambda: PROCESS_ID, use_cache=True, replace=True)
 
 
@@ -131,17 +133,6 @@ def _unquoted(value: str) -> str:
     return value[1:-1] if quoted else value
 
 
-def presets() -> list[str]:
-    """The names of all presets: `<paper>/<name>`."""
-    folder = CONFIG_FOLDER / "experiment"
-    return sorted(path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("*.yaml"))
-
-
-def options(group: str) -> list[str]:
-    """The names of the options of a config group; none of what is no group."""
-    return sorted(path.stem for path in (CONFIG_FOLDER / group).glob("*.yaml")) if group else []
-
-
 def _find_presets(names: list[str]) -> None:
     known = presets()
     for name in names:
@@ -177,6 +168,9 @@ def main() -> None:
     """Runs what the command line says."""
     if "--version" in sys.argv[1:]:
         print(versions())
+        return
+    if {"-sc", "--shell-completion"} & set(sys.argv[1:]) and sys.argv[-1] in completion.ACTIONS:
+        print(completion.answer(sys.argv[-1], complete_arguments))
         return
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a file's name may hold bytes that are no text

@@ -1,6 +1,7 @@
 """The command line as a user meets it: fast answers, and right ones to wrong questions."""
 
 import json
+import re
 import resource
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import pytest
 
 from paperzoo.cli import complete_arguments, presets
 from paperzoo.errors import UserError
+from paperzoo.help import paper, presets_by_paper
 from tests.conftest import ROOT, CommandLine
 
 ANSWERS_AT_ONCE = (
@@ -39,11 +41,31 @@ def test_what_needs_no_torch_answers_within_a_second_of_cpu_time(
     assert first < 1
 
 
-def test_help_shows_groups_presets_and_examples(command_line: CommandLine) -> None:
+def test_help_is_two_screens_of_examples_groups_and_presets_with_their_papers_claims(command_line: CommandLine) -> None:
     result = command_line("--help")
     assert result.returncode == 0
-    for words in ("data: ", "model: ", "experiment/glow: ", "cifar10", "python train.py experiment=glow/cifar10"):
-        assert words in result.stdout
+    lines = result.stdout.splitlines()
+    assert len(lines) <= 2 * 42
+    assert [line for line in lines if len(line) > 80] == []
+    text = " ".join(result.stdout.split())
+    for words in (
+        "python train.py experiment=glow/cifar10",
+        "trainer: cpu, ddp, default",
+        "logger: csv, tensorboard, wandb",
+    ):
+        assert words in text
+    shown = set(re.split(r"[\s,*]+", text))
+    assert {name.split("/")[1] for name in presets()} <= shown
+    for name in {name.split("/")[0] for name in presets()}:
+        assert f"{name} ({paper(name)['year']}): {paper(name)['claim']}" in text
+
+
+def test_a_star_is_where_weights_are(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "glow").mkdir()
+    (tmp_path / "glow/digits_laptop.ckpt").touch()
+    monkeypatch.setattr("paperzoo.choices.WEIGHTS", tmp_path)
+    assert "cifar10_laptop, digits_laptop*," in " ".join(presets_by_paper().split())
+    assert presets_by_paper().count("*") == 1
 
 
 def test_nothing_heavy_is_imported_before_it_is_needed(tmp_path: Path) -> None:

@@ -81,7 +81,7 @@ def lines_of_config(path: Path) -> Iterator[str]:
     """The commands in its comments, and in the examples of the help, whose explanations stand behind two blanks."""
     text = re.sub(r"\\\n#", " ", path.read_text(encoding="utf-8"))
     for line in text.splitlines():
-        if found := re.search(r"python train\.py [^`]*", line):
+        if found := re.search(r"(?<!\$\()python train\.py [^`]*", line):
             yield found[0] if line.startswith("#") else re.split(r"\s{2,}", found[0])[0]
 
 

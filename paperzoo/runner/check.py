@@ -21,6 +21,7 @@ from pydantic import ValidationError
 from pydantic.errors import PydanticUserError
 
 from paperzoo.allowed import place_problems
+from paperzoo.choices import MODES
 from paperzoo.config import FACTS, SMOKE, T, adapter, class_of, find_target, placed, signature, special_key_problems
 from paperzoo.datamodule import PaperData
 from paperzoo.errors import UserError
@@ -33,7 +34,6 @@ from paperzoo.runner.folder import differences, saved_settings
 from paperzoo.runner.job import Job
 from paperzoo.runner.judge import Judge
 
-MODES = ("train", "test", "predict", "estimate", "prepare")
 KEYS = {
     *("mode", "seed", "threads", "resume", "checkpoint", "optimize", "optimize_direction", "data_root", "weights"),
     *("output_root", "published", "measured", "model", "data", "trainer", "callbacks", "logger", "paper", "judge"),
