@@ -50,7 +50,7 @@ class Prepared(NamedTuple):
     size: int
     """In bytes, with the files that it was made from where these lie in it."""
     terms: str
-    """The licence, or under which terms it may be used; empty where its authors say nothing."""
+    """The licence, or under which terms it may be used; empty where we do not know."""
 
 
 class PaperData(LightningDataModule):

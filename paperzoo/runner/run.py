@@ -175,7 +175,7 @@ def prepare(job: Job) -> None:
     data: PaperData = instantiate(job.settings["data"], "data")
     sets = data.prepared_sets()
     for name, folder, size, terms in sets:
-        print(f"{name}: {shown(size)} in {folder}, whole; terms: {terms or 'its authors state none here; ask them'}")
+        print(f"{name}: {shown(size)} in {folder}, whole; terms: {terms or 'not known here; ask its authors'}")
     if not sets:
         print(f"data={job.choices['data']}: generated, or your own files; there is nothing to prepare")
 

@@ -92,7 +92,8 @@ class ItemData(PaperData):
             cache = file_set.cache(self.data_root)
             cache.verify(thorough=True)
             size = sum(path.stat().st_size for path in cache.folder.rglob("*") if path.is_file())
-            found.append(Prepared(file_set.title or file_set.name, cache.folder, size, file_set.terms))
+            terms = file_set.terms or (f"its own, on {file_set.page}" if file_set.page else "")
+            found.append(Prepared(file_set.title or file_set.name, cache.folder, size, terms))
         return found
 
     def load(self) -> Mapping[str, ItemSet | Stream]:

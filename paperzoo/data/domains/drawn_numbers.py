@@ -13,7 +13,7 @@ from torch import Generator, Tensor
 from paperzoo.data.domains.image_domains import ImageDomain
 from paperzoo.data.images.fitting import Fit
 from paperzoo.data.prepared.cache import ArrayWriter
-from paperzoo.data.prepared.file_set import FileSet
+from paperzoo.data.prepared.file_set import GENERATED, FileSet
 from paperzoo.datamodule import stream_seed
 
 SIDE = 32
@@ -54,7 +54,9 @@ class DrawnNumbers(ImageDomain):
                     writer.append(f"{part}_labels", label.numpy())
 
         digits = tuple("0123456789")
-        super().__init__(FileSet(f"drawn_numbers_{images}", convert, shape=(3, SIDE, SIDE), classes=digits), fit)
+        super().__init__(
+            FileSet(f"drawn_numbers_{images}", convert, shape=(3, SIDE, SIDE), classes=digits, terms=GENERATED), fit
+        )
 
 
 def draw_numbers(count: int, generator: Generator) -> tuple[UInt8[Tensor, "image 3 32 32"], Int64[Tensor, " image"]]:

@@ -16,7 +16,7 @@ from paperzoo.data.domains.sign_drawings import SIGNS
 from paperzoo.data.images.fitting import Fit
 from paperzoo.data.images.traffic_signs import SIDE
 from paperzoo.data.prepared.cache import ArrayWriter
-from paperzoo.data.prepared.file_set import FileSet
+from paperzoo.data.prepared.file_set import GENERATED, FileSet
 from paperzoo.datamodule import stream_seed
 
 _CHUNK = 500
@@ -44,7 +44,10 @@ class SynSigns(ImageDomain):
 
     def __init__(self, images: PositiveInt, fit: Fit) -> None:
         convert = partial(convert_syn_signs, images=images)
-        super().__init__(FileSet(f"syn_signs/{images}", convert, shape=(3, SIDE, SIDE), classes=tuple(SIGNS)), fit)
+        super().__init__(
+            FileSet(f"syn_signs/{images}", convert, shape=(3, SIDE, SIDE), classes=tuple(SIGNS), terms=GENERATED),
+            fit,
+        )
 
 
 def convert_syn_signs(files: Path, writer: ArrayWriter, images: int) -> None:

@@ -28,6 +28,7 @@ from paperzoo.data.prepared.file_set import FileSet
 from paperzoo.errors import UserError
 
 CLASSES = 1000
+TERMS = "ImageNet's: non-commercial research and education"
 
 
 def convert_pixelrnn(files: Path, writer: ArrayWriter, size: int) -> None:
@@ -86,7 +87,8 @@ def _pixelrnn(size: int, train: str, valid: str) -> FileSet:
         )
         for part, checksum in (("train", train), ("valid", valid))
     )
-    return FileSet(f"imagenet{size}", partial(convert_pixelrnn, size=size), sources, (3, size, size))
+    convert = partial(convert_pixelrnn, size=size)
+    return FileSet(f"imagenet{size}", convert, sources, (3, size, size), terms=TERMS, is_withdrawn=True)
 
 
 def _chrabaszcz(size: int, train: dict[str, str], val: dict[str, str]) -> FileSet:
@@ -96,7 +98,7 @@ def _chrabaszcz(size: int, train: dict[str, str], val: dict[str, str]) -> FileSe
     )
     convert = partial(convert_chrabaszcz, size=size, parts={"train": list(train), "test": list(val)})
     classes = tuple(f"class {number}" for number in range(1, CLASSES + 1))  # their names are in map_clsloc.txt
-    return FileSet(f"imagenet{size}_chrabaszcz", convert, sources, (3, size, size), classes)
+    return FileSet(f"imagenet{size}_chrabaszcz", convert, sources, (3, size, size), classes, terms=TERMS)
 
 
 class ImageNet32(ImageData):

@@ -28,6 +28,7 @@ from paperzoo.errors import UserError
 from paperzoo.text import read_text
 
 _ARCHIVE, _ATTRIBUTES, _PARTITION = "img_align_celeba.zip", "list_attr_celeba.txt", "list_eval_partition.txt"
+TERMS = "non-commercial research only"
 _ALIGNED_SIZE = (178, 218)
 
 # left, top, right, bottom: the 148 x 148 pixels around the face that RealNVP's published code cuts out, 5 rows below
@@ -158,7 +159,15 @@ class CelebA(ImageData):
     """
 
     yields = AttributedImages
-    file_set = FileSet("celeba", convert_celeba, tuple(_celeba_sources()), (3, 64, 64), attributes=ATTRIBUTES)
+    file_set = FileSet(
+        "celeba",
+        convert_celeba,
+        tuple(_celeba_sources()),
+        (3, 64, 64),
+        attributes=ATTRIBUTES,
+        terms=TERMS,
+        megabytes=1470,
+    )
 
 
 class CelebAHQ(ImageData):
@@ -169,4 +178,10 @@ class CelebAHQ(ImageData):
     """
 
     yields = AttributedImages
-    file_set = PictureFolder("celeba_hq", convert_celeba_hq, shape=(3, _HQ_SIZE, _HQ_SIZE), attributes=ATTRIBUTES)
+    file_set = PictureFolder(
+        "celeba_hq",
+        convert_celeba_hq,
+        shape=(3, _HQ_SIZE, _HQ_SIZE),
+        attributes=ATTRIBUTES,
+        terms=f"CelebA's: {TERMS}",
+    )

@@ -140,4 +140,6 @@ class BlendedMnist(ImageData):
         ),
         (3, SIDE, SIDE),
         DIGITS,
+        terms=f"of MNIST: {Mnist.file_set.terms}; of BSDS500: not known here, ask its authors",
+        megabytes=82,
     )

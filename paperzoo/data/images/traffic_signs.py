@@ -100,4 +100,5 @@ class GtsrbImages(ImageData):
         ),
         (3, SIDE, SIDE),
         SIGN_NAMES,
+        megabytes=276,
     )

@@ -10,6 +10,7 @@ from paperzoo.data.prepared.cache import ArrayCache, ArrayWriter
 from paperzoo.data.prepared.downloads import Source
 from paperzoo.errors import UserError
 
+GENERATED = "none of anybody's: generated here"
 IMPORT_COMMAND = "python scripts/import_data.py"
 
 Shape = tuple[int, int, int]
@@ -33,7 +34,9 @@ class FileSet:
         places: of a set that the user unpacks: where it may lie in the folder of the files, the official place first.
         title: what the published set is called, if not as its folder.
         page: where a set is offered under terms of its own, which cannot be downloaded from here.
-        terms: its licence, or what its authors allow; empty where they say nothing.
+        terms: its licence, or what its authors allow, as far as we know.
+        megabytes: the official files together, where that is known.
+        is_withdrawn: whether the official address answers no longer, so that other places must be found.
         otherwise: what else the user can do if nothing is there, as the end of a sentence.
     """
 
@@ -50,6 +53,8 @@ class FileSet:
     page: str = ""
     otherwise: str = ""
     terms: str = ""
+    megabytes: int | None = None
+    is_withdrawn: bool = False
 
     def __post_init__(self) -> None:
         for name in (self.name, self.home):

@@ -130,11 +130,21 @@ def convert(files: Path, writer: ArrayWriter, story_set: StorySet) -> None:
         before[part] += len(stories.sentences)
 
 
+def _file_set(name: str, story_set: StorySet) -> StoryFiles:
+    return StoryFiles(
+        name,
+        partial(convert, story_set=story_set),
+        (_ARCHIVE,),
+        home="babi",
+        terms="CC BY 3.0",
+        megabytes=12,
+        story_set=story_set,
+    )
+
+
 FILE_SETS: Mapping[StorySet, StoryFiles] = {
-    "en-10k": StoryFiles("babi", partial(convert, story_set="en-10k"), (_ARCHIVE,), story_set="en-10k"),
-    "en-valid-10k": StoryFiles(
-        "babi_valid", partial(convert, story_set="en-valid-10k"), (_ARCHIVE,), home="babi", story_set="en-valid-10k"
-    ),
+    "en-10k": _file_set("babi", "en-10k"),
+    "en-valid-10k": _file_set("babi_valid", "en-valid-10k"),
 }
 
 

@@ -258,6 +258,8 @@ def _file_set(name: str, content: Content) -> ClevrFiles:
         home="clevr",
         title="CLEVR",
         page=f"{ADDRESS} (18 GB)",
+        terms="CC BY 4.0",
+        megabytes=18_000,
         otherwise=f", or leave it packed there, or run `{IMPORT_COMMAND} {name} FOLDER` with the folder that has it",
         content=content,
     )
