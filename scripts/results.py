@@ -4,13 +4,12 @@ import argparse
 import sys
 from itertools import groupby
 from pathlib import Path
-from typing import Any
-
-from hydra import compose, initialize_config_dir
-from omegaconf import OmegaConf
 
 import paperzoo.cli  # noqa: F401 - its resolvers
-from paperzoo.reporting.results import Preset, flat, markdown_table, problems
+from paperzoo.choices import presets
+from paperzoo.errors import UserError
+from paperzoo.reporting.presets import composed
+from paperzoo.reporting.results import markdown_table
 
 ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs" / "results.md"
@@ -20,23 +19,6 @@ Published against measured, rendered from the presets by `python scripts/results
 measured row under a partial budget says so. "Code measured at" names the last commit at which a laptop preset of the
 paper was run to its end: there, its code is known to work.
 """
-
-
-def presets() -> list[tuple[dict[str, Any], Preset]]:
-    """Every preset below conf/experiment, composed, with its paper."""
-    folder = ROOT / "conf" / "experiment"
-    found = []
-    with initialize_config_dir(str(ROOT / "conf")):
-        for path in sorted(folder.rglob("*.yaml")):
-            name = path.relative_to(folder).with_suffix("").as_posix()
-            config = compose("train", overrides=[f"experiment={name}"])
-            paper, published, measured = (
-                OmegaConf.to_container(config[key], resolve=True) for key in ("paper", "published", "measured")
-            )
-            if wrong := problems(published, measured):
-                sys.exit("\n".join(f"experiment={name}: {problem}" for problem in wrong))
-            found.append((paper, Preset(name, flat(published), measured)))
-    return found
 
 
 def card(folder: str) -> str:
@@ -52,8 +34,8 @@ def card(folder: str) -> str:
 def page() -> str:
     """The whole page."""
     parts = [HEAD]
-    for folder, members in groupby(presets(), key=lambda pair: pair[1].name.split("/")[0]):
-        papers, own = zip(*members, strict=True)
+    for folder, members in groupby(composed(presets()), key=lambda one: one.results.name.split("/")[0]):
+        papers, own = zip(*((one.paper, one.results) for one in members), strict=True)
         paper = papers[0]
         commits = {preset.name: preset.measured[-1]["commit"] for preset in own if preset.measured}
         laptops = ", ".join(f"`{name}` {commit}" for name, commit in commits.items()) or "nothing yet"
@@ -69,7 +51,10 @@ def main() -> None:
     parser.add_argument("--check", action="store_true", help="change nothing; exit 1 if the page is stale")
     parser.add_argument("--page", type=Path, default=PAGE)
     arguments = parser.parse_args()
-    new = page()
+    try:
+        new = page()
+    except UserError as error:
+        sys.exit(str(error))
     if arguments.check:
         is_current = arguments.page.is_file() and arguments.page.read_text(encoding="utf-8") == new
         sys.exit(0 if is_current else f"{arguments.page} is stale; run: python scripts/results.py")
