@@ -32,7 +32,7 @@ def presets_by_paper() -> str:
     for folder, names in groupby(presets(), key=lambda name: name.split("/")[0]):
         about = paper(folder)
         marked = [name.split("/", 1)[1] + ("*" if name in starred else "") for name in names]
-        parts.append(_entry(f"{folder} ({about['year']}): {about['claim']}"))
+        parts.append(_entry(f"experiment/{folder}: {about['claim']}"))
         parts.append(_entry(", ".join(marked), "    "))
     return "\n".join(parts)
 

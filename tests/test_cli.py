@@ -57,7 +57,7 @@ def test_help_is_two_screens_of_examples_groups_and_presets_with_their_papers_cl
     shown = set(re.split(r"[\s,*]+", text))
     assert {name.split("/")[1] for name in presets()} <= shown
     for name in {name.split("/")[0] for name in presets()}:
-        assert f"{name} ({paper(name)['year']}): {paper(name)['claim']}" in text
+        assert f"experiment/{name}: {paper(name)['claim']}" in text
 
 
 def test_a_star_is_where_weights_are(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
