@@ -89,6 +89,6 @@ def test_the_terms_of_what_is_downloaded_are_told_where_they_are_known() -> None
     assert terms["clevr"] == terms["clevr_state"] == "CC BY 4.0"
     assert terms["cifar10"].startswith("not stated by its authors")
     assert {name for name, known in terms.items() if not known} <= {
-        *("amazon", "gtsrb", "mnist_m", "sudoku17", "syn_numbers"),
+        *("amazon", "gtsrb", "mnist_m", "sudoku17", "syn_numbers", "usps"),
         *(name for name in terms if name.startswith("lsun_")),
     }

