@@ -42,7 +42,7 @@ def tried(fault: Fault, tries: int, seconds: float, seed: int) -> list[str | Non
         prepared.mkdir()
         fault.prepare(prepared)
         began = time.monotonic()
-        while len(results) < tries and (not results or time.monotonic() - began < seconds):
+        while len(results) < min(tries, fault.most) and (not results or time.monotonic() - began < seconds):
             number = len(results)
             folder = Path(temporary, f"try{number}")
             folder.mkdir()
@@ -61,12 +61,12 @@ def main() -> None:
     if unknown := set(options.only or ()) - faults.keys():
         parser.error(f"no such fault: {', '.join(sorted(unknown))}; there are {', '.join(faults)}")
     has_lost = False
-    print(f"{'fault':30} {'tries':>5} {'survived':>8}")
+    print(f"{'fault':60} {'tries':>5} {'survived':>8}")
     for name in options.only or faults:
         results = tried(faults[name], options.tries, 60 * options.minutes, options.seed)
         lost = [(number, what) for number, what in enumerate(results) if what is not None]
         told = f"  try {lost[0][0]}: {' '.join(lost[0][1].split())}" if lost else ""
-        print(f"{name:30} {len(results):5} {len(results) - len(lost):8}{told}", flush=True)
+        print(f"{name:60} {len(results):5} {len(results) - len(lost):8}{told}", flush=True)
         has_lost |= bool(lost)
     sys.exit(int(has_lost))
 

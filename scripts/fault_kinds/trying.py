@@ -32,11 +32,13 @@ class Fault:
         name: of one word.
         prepare: makes in an empty folder what all tries start from.
         attempt: one try, in an empty folder, on what was prepared; says what went wrong, None if nothing did.
+        most: tries beyond which there is nothing new.
     """
 
     name: str
     prepare: Callable[[Path], None]
     attempt: Callable[[Path, Path, random.Random], str | None]
+    most: int = 1000
 
 
 @dataclass(frozen=True)
@@ -54,10 +56,10 @@ class Ended:
         return f"says nothing of {missing[0]}: {self.output.strip()[-300:]}" if missing else None
 
 
-def begin(*arguments: str, where: Path) -> "subprocess.Popen[str]":
-    """Starts `python train.py ARGUMENTS` in the folder `where`."""
+def begin(*arguments: str, where: Path, through: tuple[str, ...] = ()) -> "subprocess.Popen[str]":
+    """Starts `python train.py ARGUMENTS` in the folder `where`, as what the program `through` starts."""
     return subprocess.Popen(
-        [sys.executable, str(ROOT / "train.py"), *arguments],
+        [*through, sys.executable, str(ROOT / "train.py"), *arguments],
         cwd=where,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         stdout=subprocess.PIPE,
@@ -72,9 +74,9 @@ def ended(process: "subprocess.Popen[str]") -> Ended:
     return Ended(process.returncode, output)
 
 
-def train(*arguments: str, where: Path) -> Ended:
+def train(*arguments: str, where: Path, through: tuple[str, ...] = ()) -> Ended:
     """Runs `python train.py ARGUMENTS`."""
-    return ended(begin(*arguments, where=where))
+    return ended(begin(*arguments, where=where, through=through))
 
 
 def trained(*arguments: str, where: Path) -> None:
