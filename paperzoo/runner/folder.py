@@ -18,6 +18,7 @@ from hydra.core.override_parser.types import Quote, QuotedString
 from paperzoo.allowed import is_endless, stored_problems
 from paperzoo.errors import UserError
 from paperzoo.files import write_text
+from paperzoo.runner.damage import BEST, FOLDER, LAST
 from paperzoo.runner.hydra_nodes import folder_problems
 
 PROVENANCE = "paperzoo"  # the key of the provenance in a checkpoint
@@ -171,7 +172,7 @@ def read_summary(folder: Path) -> dict[str, Any]:
 
 def has_begun(folder: Path) -> bool:
     """Whether a run in this folder left anything to go on from, or to be content with."""
-    checkpoints = (folder / "checkpoints" / name for name in ("last.ckpt", "best.ckpt"))
+    checkpoints = (folder / FOLDER / name for name in (LAST, BEST))
     return any(path.is_file() for path in checkpoints) or read_summary(folder).get("status") == "finished"
 
 
@@ -197,9 +198,9 @@ def find_checkpoint(path: Path) -> Path:
     """
     if path.is_file():
         return path
-    for name in ("best.ckpt", "last.ckpt"):
-        if (path / "checkpoints" / name).is_file():
-            return path / "checkpoints" / name
+    for name in (BEST, LAST):
+        if (path / FOLDER / name).is_file():
+            return path / FOLDER / name
     raise UserError(f"checkpoint={path}: neither a .ckpt file nor a run folder with checkpoints/best.ckpt or last.ckpt")
 
 
