@@ -14,8 +14,10 @@ from rich.console import Console
 
 from paperzoo.cli import CONFIG_FOLDER
 from paperzoo.reporting.results import average_problems
-from paperzoo.reporting.sweep import csv_text, page, report, short_names, terminal_parts
+from paperzoo.reporting.sweep import csv_text, report, terminal_parts
 from paperzoo.reporting.sweep_jobs import Sweep, read_jobs, sweep_of
+from paperzoo.reporting.sweep_page import page
+from paperzoo.reporting.sweep_table import short_names
 from tests.reporting.test_page import NASTY, Page
 
 LOSS = {"metric": "val/loss", "direction": "min"}
