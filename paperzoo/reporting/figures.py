@@ -19,15 +19,13 @@ from pytorch_lightning.utilities import rank_zero_only
 from torch import nn
 
 from paperzoo.files import write_bytes
+from paperzoo.reporting.figure_files import CAPTION_KEY, FOLDER, ORDER_KEY
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 log = logging.getLogger(__name__)
 
-FOLDER = "figures"
-CAPTION_KEY = "Description"  # of PNG's standard text keywords
-ORDER_KEY = "Order"  # of PNG's own ones: the place among the figures of a model, from 1
 RANDOM_STREAM = 0  # every drawing starts here, so that figures of two epochs differ by the weights alone
 
 

@@ -1,19 +1,17 @@
 """`report.html`: a run on one self-contained page, without a request to anywhere."""
 
 import base64
-import io
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import yaml
-from PIL import Image, UnidentifiedImageError
 
 from paperzoo.files import write_text
 from paperzoo.reporting.charts import families
-from paperzoo.reporting.figures import CAPTION_KEY, ORDER_KEY
+from paperzoo.reporting.figure_files import StoredFigure, read_figures
 from paperzoo.reporting.metrics_csv import FILE_NAME, read_metrics
 from paperzoo.reporting.rendering import render
 from paperzoo.reporting.results import Number, Row, budget, difference, number
@@ -22,19 +20,6 @@ from paperzoo.reporting.summary import Summary, environment, git_commit
 
 WIDE = 2.5  # times as wide as high: a figure that takes the whole width
 MOST_ROWS = 12  # of a table that is read at a glance
-
-
-class PageFigure(NamedTuple):
-    """A picture of `figures/` as the page holds it."""
-
-    source: str
-    caption: str
-    width: int
-    height: int
-
-    @property
-    def shape(self) -> str:
-        return "wide" if self.width > WIDE * self.height else "normal"
 
 
 def write_report(folder: Path, summary: Summary) -> Path:
@@ -54,7 +39,7 @@ def write_report(folder: Path, summary: Summary) -> Path:
         title=paper.get("title") or summary.name,
         paper=paper,
         authors=_authors(paper.get("authors")),
-        figures=list(page_figures(folder / "figures")),
+        figures=[_page_figure(figure) for figure in read_figures(folder)],
         headline=_headline(summary),
         rows=head[1],
         more_rows=tables,
@@ -132,24 +117,12 @@ def duration(hours: Number) -> str:
     return f"{seconds // 60} min {seconds % 60:02d} s" if seconds >= 60 else f"{seconds} s"
 
 
-def page_figures(folder: Path) -> Iterator[PageFigure]:
-    """The figures of a run in the order in which its model draws them, which is that of the paper's card."""
-    found = (found for path in folder.glob("*.png") if (found := _figure(path)))
-    for _, _, figure in sorted(found, key=lambda found: found[:2]):
-        yield figure
-
-
-def _figure(path: Path) -> tuple[int, str, PageFigure] | None:
-    content = path.read_bytes()
-    try:
-        with Image.open(io.BytesIO(content)) as image:
-            caption = str(image.info.get(CAPTION_KEY) or path.stem.replace("_", " "))
-            place = str(image.info.get(ORDER_KEY))
-            width, height = image.size
-    except (UnidentifiedImageError, OSError):  # somebody else's file in our folder
-        return None
-    source = f"data:image/png;base64,{base64.b64encode(content).decode()}"
-    return int(place) if place.isdecimal() else 0, path.name, PageFigure(source, caption, width, height)
+def _page_figure(figure: StoredFigure) -> dict[str, Any]:
+    return {
+        "source": f"data:image/png;base64,{base64.b64encode(figure.content).decode()}",
+        "shape": "wide" if figure.width > WIDE * figure.height else "normal",
+        **{name: getattr(figure, name) for name in ("caption", "width", "height")},
+    }
 
 
 def _commands(folder: Path, summary: Summary) -> dict[str, str]:

@@ -1,5 +1,6 @@
 """Which charts the page of a run has: a quantity each, in the stages' colours, or a family of quantities."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 
@@ -25,8 +26,8 @@ def run_charts(metrics: Mapping[str, Points], summary: Summary) -> list[Chart]:
     single.sort(key=lambda name: important.index(name) if name in important else len(important))
     charts = [_quantity(name, metrics, summary) for name in single if _is_curve(metrics, name)]
     for beginning, members in grouped.items():
-        charts += _family(beginning, members, metrics, summary)
-    return charts
+        charts += _over_steps(beginning, members, metrics)
+    return [*charts, *_over_numbers(grouped, metrics, summary)]
 
 
 def _is_curve(metrics: Mapping[str, Points], quantity: str) -> bool:
@@ -49,29 +50,48 @@ def _curves(quantity: str, metrics: Mapping[str, Points], summary: Summary) -> I
             yield Curve(f"{row.metric} published, {number(row.published)}", level=row.published, colour="published")
 
 
-def _family(beginning: str, members: Sequence[str], metrics: Mapping[str, Points], summary: Summary) -> Iterator[Chart]:
-    """A chart over the steps for each stage that has some; of numbered members that have one value, over the number."""
-    title = beginning.rstrip("_")
+def _over_steps(beginning: str, members: Sequence[str], metrics: Mapping[str, Points]) -> Iterator[Chart]:
+    """A family in each stage that logged it while training."""
     for stage in STAGES:
-        known = [name for name in members if metrics.get(f"{stage}/{name}")]
-        lines = [name for name in known if len(metrics[f"{stage}/{name}"]) >= LEAST_POINTS]
+        lines = [name for name in members if len(metrics.get(f"{stage}/{name}", ())) >= LEAST_POINTS]
         if lines:
             curves = [
                 Curve(name.removeprefix(beginning), metrics[f"{stage}/{name}"], colour=shade(place, len(lines)))
                 for place, name in enumerate(lines)
             ]
-            yield chart(f"{stage}/{title}", curves)
-        elif len(known) >= LEAST_POINTS and member_number(known[0]) is not None:
-            yield _by_number(stage, title, known, metrics, summary)
+            yield chart(f"{stage}/{beginning.rstrip('_')}", curves)
 
 
-def _by_number(
-    stage: str, title: str, members: Sequence[str], metrics: Mapping[str, Points], summary: Summary
-) -> Chart:
+def _over_numbers(
+    grouped: Mapping[str, Sequence[str]], metrics: Mapping[str, Points], summary: Summary
+) -> Iterator[Chart]:
+    """Numbered families that have one value a member, over the number; those that differ in a number share a chart."""
+    for stage in STAGES:
+        alike: dict[str, dict[str, Points]] = {}
+        for beginning, members in grouped.items():
+            values = {name: metrics[f"{stage}/{name}"] for name in members if f"{stage}/{name}" in metrics}
+            points = [(member_number(name) or 0, logged[-1][1]) for name, logged in values.items()]
+            is_numbered = len(points) >= LEAST_POINTS and member_number(members[0]) is not None
+            if is_numbered and all(len(logged) < LEAST_POINTS for logged in values.values()):
+                alike.setdefault(re.sub(r"\d+", "#", beginning), {})[beginning] = points
+        for pattern, lines in alike.items():
+            yield _over_number(stage, pattern, lines, summary)
+
+
+def _over_number(stage: str, pattern: str, lines: Mapping[str, Points], summary: Summary) -> Chart:
+    quantity, _, counted = pattern.rpartition("_")
+    title = f"{stage}/{pattern if len(lines) == 1 else quantity}"
+    if len(lines) > 1:
+        ordered = sorted(lines, key=lambda beginning: [int(number) for number in re.findall(r"\d+", beginning)])
+        curves = [
+            Curve(beginning.rpartition("_")[0], lines[beginning], colour=shade(place, len(ordered)))
+            for place, beginning in enumerate(ordered)
+        ]
+        return chart(title, curves, x_title=counted, from_zero=False)
+    ((beginning, points),) = lines.items()
     published = {row.metric: row.published for row in summary.rows}
-    places = [(member_number(name) or 0, f"{stage}/{name}") for name in members]
-    told = [(place, value) for place, metric in places if (value := published.get(metric)) is not None]
-    curves = [Curve(stage, [(place, metrics[metric][-1][1]) for place, metric in places], colour=stage)]
+    told = [(n, value) for n, _ in points if (value := published.get(f"{stage}/{beginning}{n}")) is not None]
+    curves = [Curve(stage, points, colour=stage)]
     if told:
         curves.append(Curve("published", told, colour="published"))
-    return chart(f"{stage}/{title}", curves, x_title=title.rpartition("_")[2], from_zero=False)
+    return chart(title, curves, x_title=counted, from_zero=False)

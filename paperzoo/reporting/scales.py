@@ -8,6 +8,7 @@ from paperzoo.reporting.charts import Number, short, ticks
 
 LOGARITHMIC = 50  # the largest positive number is so many times the smallest
 MOST_WORDS = 12  # that are written beside an axis
+FEW_NUMBERS = 5  # that are all written there
 MARGIN = 0.04
 
 
@@ -50,10 +51,12 @@ def _numbers(numbers: Mapping[str, float]) -> Scale:
         share = math.log(value / low) / math.log(high / low) if is_log else (value - low) / (high - low)
         return round(MARGIN + (1 - 2 * MARGIN) * share, 4)
 
-    marked = _powers(low, high) if is_log else ticks(low, high)
-    if len(numbers) <= 5:
-        marked = sorted(numbers.values())
-    return Scale({text: place(value) for text, value in numbers.items()}, [(place(m), short(m)) for m in marked])
+    if len(numbers) <= FEW_NUMBERS:
+        marked, digits = sorted(numbers.values()), 5
+    else:
+        marked, digits = (_powers(low, high), 3) if is_log else (ticks(low, high), 6)
+    marks = [(place(value), short(float(f"{value:.{digits}g}"))) for value in marked]
+    return Scale({text: place(value) for text, value in numbers.items()}, marks)
 
 
 def _powers(low: float, high: float) -> list[float]:

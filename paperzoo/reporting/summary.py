@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from paperzoo.files import write_text
+from paperzoo.reporting.figure_files import read_figures
 from paperzoo.reporting.results import Number, Objective, Row
 
 PACKAGES = ("paperzoo", "torch", "pytorch-lightning", "hydra-core", "numpy")
@@ -122,6 +123,7 @@ def write_summary(folder: Path, summary: Summary) -> Path:
         "tested": summary.tested,
         "data": dict(summary.data),
         "device": summary.device,
+        "figures": [figure.name for figure in read_figures(folder)],
         "commit": git_commit(),
         "versions": environment(),
         "identity": summary.identity,

@@ -210,6 +210,13 @@ def test_what_only_the_test_measured_of_a_numbered_family_is_drawn_over_the_numb
     assert (drawn.x_title, [line.values for line in drawn.lines]) == ("givens", ["17 0.425;18 0.45;30 0.75", "17 0.96"])
 
 
+def test_families_that_differ_in_a_number_share_a_chart():
+    metrics = {f"test/solved_n{n}_rounds{r}": [(9, r / 100)] for n in (10, 9, 8) for r in (16, 32, 64)}
+    (drawn,) = run_charts(metrics, summary(rows=[]))
+    assert (drawn.title, drawn.x_title) == ("test/solved_n#", "rounds")
+    assert [line.curve.label for line in drawn.lines] == ["solved_n8", "solved_n9", "solved_n10"]
+
+
 def test_many_metrics_of_a_family_do_not_hide_the_others():
     rows = comparison({}, {"test/loss": 1.0} | {f"test/solved_givens{n}": 0.5 for n in range(17, 35)})
     (_, first), (name, members) = result_tables(rows)
