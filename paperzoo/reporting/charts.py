@@ -10,8 +10,7 @@ Point = tuple[Number, Number]
 WIDTH, HEIGHT = 640, 320
 LEFT, RIGHT, TOP, BOTTOM = 64, 26, 12, 48
 MOST_POINTS = 250
-MOST_DOTTED = 30
-MOST_NAMED = 6  # curves with a legend each; of more, a bar of colours
+MOST_NAMED = 6
 SHADES = 8  # --o0 ... --o7 of the style sheet, for curves that have an order
 STAGES = ("train", "val", "test")  # each has its colour, on every chart of every page
 NO_VALUE = "No finite value was logged."
@@ -103,7 +102,15 @@ class Chart:
     bottom: int = field(default=HEIGHT - BOTTOM, init=False)
 
 
-def chart(title: str, curves: Sequence[Curve], *, x_title: str = "step", from_zero: bool = True) -> Chart:
+def chart(
+    title: str,
+    curves: Sequence[Curve],
+    *,
+    x_title: str = "step",
+    from_zero: bool = True,
+    most_points: int = MOST_POINTS,
+    most_named: int = MOST_NAMED,
+) -> Chart:
     """The curves on common axes. NaN and infinite values are left out.
 
     Long curves are thinned to means of neighbouring points. Where the first values of a training dwarf all others, the
@@ -111,11 +118,13 @@ def chart(title: str, curves: Sequence[Curve], *, x_title: str = "step", from_ze
 
     Args:
         title: what the values are.
-        curves: at most `MOST_NAMED` have a legend each; of more, the first and the last name are told.
+        curves: back to front.
         x_title: what they run over.
         from_zero: whether the axis of x begins at 0.
+        most_points: of a curve.
+        most_named: curves with a legend each; of more, a bar of their shades is shown, and the names at its ends.
     """
-    finite = [(curve, _thinned([(x, y) for x, y in curve.points if math.isfinite(y)])) for curve in curves]
+    finite = [(curve, _thinned([(x, y) for x, y in curve.points if math.isfinite(y)], most_points)) for curve in curves]
     drawn = [(curve, points) for curve, points in finite if points or curve.level is not None]
     points = [point for _, line in drawn for point in line]
     if not points:
@@ -132,7 +141,7 @@ def chart(title: str, curves: Sequence[Curve], *, x_title: str = "step", from_ze
         [(axes.y(tick), short(tick)) for tick in ticks(axes.low, axes.high)],
         x_title,
         is_cut,
-        (named[0].label, named[-1].label) if len(named) > MOST_NAMED else None,
+        (named[0].label, named[-1].label) if len(named) > most_named else None,
     )
 
 
@@ -153,11 +162,11 @@ def _tidy(x: Number) -> str:
     return f"{round(x)}" if abs(x) >= 100 else f"{x:.4g}"
 
 
-def _thinned(points: Sequence[Point]) -> Sequence[Point]:
-    """At most `MOST_POINTS` points: means of equally many neighbours; the first and the last point stay as they are."""
-    if len(points) <= MOST_POINTS:
+def _thinned(points: Sequence[Point], most: int) -> Sequence[Point]:
+    """At most so many points: means of equally many neighbours; the first and the last point stay as they are."""
+    if len(points) <= most:
         return points
-    size = math.ceil(len(points) / (MOST_POINTS - 2))
+    size = math.ceil(len(points) / (most - 2))
     groups = [points[i : i + size] for i in range(0, len(points), size)]
     means = [(sum(x for x, _ in group) / len(group), sum(y for _, y in group) / len(group)) for group in groups]
     return [points[0], *means, points[-1]]

@@ -18,7 +18,7 @@ from paperzoo.reporting.results import Number, Row, budget, difference, number
 from paperzoo.reporting.run_charts import run_charts
 from paperzoo.reporting.summary import Summary, environment, git_commit
 
-WIDE = 2.5  # times as wide as high: a figure that takes the whole width
+WIDE, WIDE_PIXELS = 2.5, 700  # times as wide as high, or so wide: a figure that takes the whole width
 MOST_ROWS = 12  # of a table that is read at a glance
 
 
@@ -120,7 +120,7 @@ def duration(hours: Number) -> str:
 def _page_figure(figure: StoredFigure) -> dict[str, Any]:
     return {
         "source": f"data:image/png;base64,{base64.b64encode(figure.content).decode()}",
-        "shape": "wide" if figure.width > WIDE * figure.height else "normal",
+        "shape": "wide" if figure.width > min(WIDE * figure.height, WIDE_PIXELS) else "normal",
         **{name: getattr(figure, name) for name in ("caption", "width", "height")},
     }
 

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 
-from paperzoo.reporting.charts import STAGES, Chart, Curve, chart, families, member_number, shade
+from paperzoo.reporting.charts import MOST_NAMED, SHADES, STAGES, Chart, Curve, chart, families, member_number, shade
 from paperzoo.reporting.results import Number, budget, number
 from paperzoo.reporting.summary import Summary
 
@@ -59,7 +59,8 @@ def _over_steps(beginning: str, members: Sequence[str], metrics: Mapping[str, Po
                 Curve(name.removeprefix(beginning), metrics[f"{stage}/{name}"], colour=shade(place, len(lines)))
                 for place, name in enumerate(lines)
             ]
-            yield chart(f"{stage}/{beginning.rstrip('_')}", curves)
+            most_named = SHADES if member_number(members[0]) is None else MOST_NAMED
+            yield chart(f"{stage}/{beginning.rstrip('_')}", curves, most_named=most_named)
 
 
 def _over_numbers(

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from paperzoo.reporting.charts import Number, short, ticks
 
-LOGARITHMIC = 50  # the largest positive number is so many times the smallest
+LOGARITHMIC = 20  # the largest positive number is so many times the smallest
 MOST_WORDS = 12  # that are written beside an axis
 FEW_NUMBERS = 5  # that are all written there
 MARGIN = 0.04

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 PAGE_METRICS = 12
 MOST_AXES = 12
-MOST_CURVES = 200
+MOST_CURVES, MOST_POINTS = 100, 8000  # of all curves together
 LEAST_JOBS = 2
 STUDY = "study.db"  # of Optuna
 
@@ -178,7 +178,9 @@ def curves(sweep: Sweep) -> Chart | None:
         Curve(_label(job, sweep, short), points, colour=shade(rank, len(drawn)), job=index)
         for rank, (index, job, points) in enumerate(drawn)
     ]
-    return chart(metric if stage != "test" else f"val/{quantity}", lines[::-1])
+    title = metric if stage != "test" else f"val/{quantity}"
+    shown = chart(title, lines[::-1], most_points=MOST_POINTS // len(lines))
+    return replace(shown, ends=(lines[0].label, lines[-1].label)) if shown.ends else shown
 
 
 def _label(job: SweepJob, sweep: Sweep, short: Callable[[str], str]) -> str:

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -117,6 +118,14 @@ def test_links_that_lead_away_are_not_followed(tmp_path: Path) -> None:
     (tmp_path / "outputs" / "link").symlink_to(tmp_path / "elsewhere")
     (tmp_path / "outputs" / "loop").symlink_to(tmp_path / "outputs")
     assert read_runs(tmp_path / "outputs").in_words == "0 runs"
+
+
+def test_a_thousand_runs_are_read_in_seconds(tmp_path: Path) -> None:
+    for number in range(1000):
+        write_run(tmp_path / "glow" / "cifar10" / f"{number}", config={f"key{n}": n for n in range(300)})
+    start = time.monotonic()
+    assert len(read_runs(tmp_path).rows) == 1000
+    assert time.monotonic() - start < 10  # half a second on an idle machine
 
 
 def test_an_index_needs_a_folder(tmp_path: Path) -> None:

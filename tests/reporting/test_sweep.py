@@ -329,7 +329,9 @@ def test_the_curves_of_all_jobs_lie_on_one_chart_the_best_above(tmp_path: Path) 
     assert drawn is not None
     assert drawn.title == "val/loss"
     assert [line.curve.job for line in drawn.lines] == [7, 6, 5, 4, 3, 2, 1, 0]
-    assert drawn.lines[-1].curve.label == "job 7 (lr 0.01, coupling additive, seed 1)"
+    best, worst = "job 7 (lr 0.01, coupling additive, seed 1)", "job 0 (lr 0.0001, coupling affine, seed 0)"
+    assert drawn.lines[-1].curve.label == best
+    assert drawn.ends == (best, worst)
 
 
 def test_a_sweep_in_which_nothing_varied_or_nothing_came_out_draws_nothing(tmp_path: Path) -> None:
