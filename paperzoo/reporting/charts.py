@@ -1,6 +1,7 @@
 """Line charts as plain numbers and text, which `chart.html` draws as SVG in the colours of the page they stand on."""
 
 import math
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -238,3 +239,8 @@ def member_number(name: str) -> int | None:
 def _first_word(name: str) -> str:
     word, underscore, _ = name.partition("_")
     return word + underscore if underscore else ""
+
+
+def pattern(beginning: str) -> str:
+    """What families that differ in a number share: `solved_n#_rounds`."""
+    return re.sub(r"\d+", "#", beginning)

@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from paperzoo.files import write_text
-from paperzoo.reporting.charts import families
+from paperzoo.reporting.charts import families, pattern
 from paperzoo.reporting.figure_files import StoredFigure, read_figures
 from paperzoo.reporting.metrics_csv import FILE_NAME, read_metrics
 from paperzoo.reporting.rendering import render
@@ -18,7 +18,6 @@ from paperzoo.reporting.results import Number, Row, budget, difference, number
 from paperzoo.reporting.run_charts import run_charts
 from paperzoo.reporting.summary import Summary, environment, git_commit
 
-WIDE, WIDE_PIXELS = 2.5, 700  # times as wide as high, or so wide: a figure that takes the whole width
 MOST_ROWS = 12  # of a table that is read at a glance
 
 
@@ -75,18 +74,19 @@ def result_tables(rows: Sequence[Row]) -> list[tuple[str, Sequence[Row]]]:
     if len(rows) <= MOST_ROWS:
         return [("", rows)]
     tables: list[tuple[str, Sequence[Row]]] = []
-    left = list(rows)
     for stage in dict.fromkeys(row.metric.partition("/")[0] for row in rows):
         own = {row.metric.partition("/")[2]: row for row in rows if row.metric.startswith(f"{stage}/")}
+        alike: dict[str, list[Row]] = {}
         for beginning, members in families(own):
-            tables.append((f"{stage}/{beginning}".rstrip("_"), [own[name] for name in members]))
-            left = [row for row in left if row not in tables[-1][1]]
-    return [("", left), *tables]
+            alike.setdefault(pattern(beginning), []).extend(own[name] for name in members)
+        tables += [(f"{stage}/{name}".rstrip("_"), members) for name, members in alike.items()]
+    folded = {row.metric for _, members in tables for row in members}
+    return [("", [row for row in rows if row.metric not in folded]), *tables]
 
 
 def _facts(summary: Summary) -> dict[str, str]:
     """What ran, in words; what is not known is left out."""
-    data = ", ".join(f"{amount} {part}" for part, amount in summary.data.items())
+    data = ", ".join(f"{part} {amount}" for part, amount in summary.data.items())
     facts = {
         "weights tested": summary.tested,
         "seed": str(summary.config.get("seed", "")),
@@ -120,7 +120,6 @@ def duration(hours: Number) -> str:
 def _page_figure(figure: StoredFigure) -> dict[str, Any]:
     return {
         "source": f"data:image/png;base64,{base64.b64encode(figure.content).decode()}",
-        "shape": "wide" if figure.width > min(WIDE * figure.height, WIDE_PIXELS) else "normal",
         **{name: getattr(figure, name) for name in ("caption", "width", "height")},
     }
 

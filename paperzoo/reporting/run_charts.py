@@ -4,7 +4,18 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 
-from paperzoo.reporting.charts import MOST_NAMED, SHADES, STAGES, Chart, Curve, chart, families, member_number, shade
+from paperzoo.reporting.charts import (
+    MOST_NAMED,
+    SHADES,
+    STAGES,
+    Chart,
+    Curve,
+    chart,
+    families,
+    member_number,
+    pattern,
+    shade,
+)
 from paperzoo.reporting.results import Number, budget, number
 from paperzoo.reporting.summary import Summary
 
@@ -74,14 +85,14 @@ def _over_numbers(
             points = [(member_number(name) or 0, logged[-1][1]) for name, logged in values.items()]
             is_numbered = len(points) >= LEAST_POINTS and member_number(members[0]) is not None
             if is_numbered and all(len(logged) < LEAST_POINTS for logged in values.values()):
-                alike.setdefault(re.sub(r"\d+", "#", beginning), {})[beginning] = points
-        for pattern, lines in alike.items():
-            yield _over_number(stage, pattern, lines, summary)
+                alike.setdefault(pattern(beginning), {})[beginning] = points
+        for shared, lines in alike.items():
+            yield _over_number(stage, shared, lines, summary)
 
 
-def _over_number(stage: str, pattern: str, lines: Mapping[str, Points], summary: Summary) -> Chart:
-    quantity, _, counted = pattern.rpartition("_")
-    title = f"{stage}/{pattern if len(lines) == 1 else quantity}"
+def _over_number(stage: str, shared: str, lines: Mapping[str, Points], summary: Summary) -> Chart:
+    quantity, _, counted = shared.rpartition("_")
+    title = f"{stage}/{shared if len(lines) == 1 else quantity}"
     if len(lines) > 1:
         ordered = sorted(lines, key=lambda beginning: [int(number) for number in re.findall(r"\d+", beginning)])
         curves = [

@@ -179,7 +179,7 @@ def test_the_page_says_which_weights_were_tested_on_what_and_when(tmp_path):
         "weights testedbest, by val/loss",
         "seed7",
         "ended2026-11-25 10:15",
-        "data1,438 train, 359 test",
+        "datatrain 1,438, test 359",
     ]
 
 
@@ -222,6 +222,8 @@ def test_many_metrics_of_a_family_do_not_hide_the_others():
     (_, first), (name, members) = result_tables(rows)
     assert [row.metric for row in first] == ["test/loss"]
     assert (name, len(members)) == ("test/solved_givens", 18)
+    nested = comparison({}, {f"test/solved_n{n}_rounds{r}": 0.5 for n in (8, 9, 10) for r in range(16, 21)})
+    assert [(name, len(members)) for name, members in result_tables(nested)] == [("", 0), ("test/solved_n#_rounds", 15)]
 
 
 @pytest.mark.parametrize(
