@@ -4,6 +4,7 @@ import logging
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from typing import Any, Literal
 
 import rich.console
@@ -83,6 +84,14 @@ def _notes(job: Job, parts: Parts) -> Iterator[str]:
         yield f"{SAME_ITEMS}: {CHOSEN_BY_THEM}." if is_chosen else f"{SAME_ITEMS}."
 
 
+def _tested_weights(job: Job, parts: Parts) -> str:
+    """Which weights the results of the test are of, in words."""
+    if job.settings["mode"] == "test":
+        return str(job.settings["checkpoint"])
+    metric, _ = objective(job.settings, type(parts.module))
+    return f"best, by {metric}" if tested(job, parts.module) == "best" else "last"
+
+
 def _write_report(
     job: Job,
     parts: Parts,
@@ -109,6 +118,9 @@ def _write_report(
         objective=judged_by(job.settings, type(parts.module)),
         notes=list(_notes(job, parts)),
         bound=parts.data.bounds().predictor,
+        tested=_tested_weights(job, parts) if any(name.startswith("test/") for name in metrics) else "",
+        data=parts.data.amounts(),
+        ended=datetime.now().astimezone().isoformat(timespec="seconds"),
     )
     try:
         report = write_report(job.folder, summary)
