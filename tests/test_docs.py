@@ -41,7 +41,10 @@ README_LINES = 120
 OPTIONS_WITH_A_VALUE = ("--cfg", "--package", "--config-dir")
 PLACEHOLDER = "RUN"
 PLUGINS = ("hydra-joblib-launcher", "hydra-optuna-sweeper", "hydra-ray-launcher", "hydra-submitit-launcher")
-OF_PLUGINS = ("hydra/launcher=", "hydra.launcher.", "hydra.sweeper.", "sweep=optimizer")
+SEARCHES = tuple(
+    f"sweep={path.stem}" for path in CONFIGS if "hydra/sweeper: optuna" in path.read_text(encoding="utf-8")
+)
+OF_PLUGINS = ("hydra/launcher=", "hydra.launcher.", "hydra.sweeper.", "pruner.", *SEARCHES)
 
 
 class Command(NamedTuple):

@@ -55,7 +55,7 @@ def open_loggers(loggers: Sequence[Logger]) -> None:
 
 @rank_zero_only
 def close_loggers(
-    loggers: Sequence[Logger], status: Literal["finished", "stopped", "failed"], rows: Sequence[Row] = ()
+    loggers: Sequence[Logger], status: Literal["finished", "pruned", "stopped", "failed"], rows: Sequence[Row] = ()
 ) -> None:
     """Ends what the loggers hold open, so that nothing stays "running" and a multirun's next job starts afresh.
 
@@ -67,6 +67,6 @@ def close_loggers(
     for logger in loggers:
         if isinstance(logger, WandbRun):
             logger.summarize(rows)
-            logger.close(exit_code=0 if status == "finished" else 1)
+            logger.close(exit_code=0 if status in ("finished", "pruned") else 1)
         else:
-            logger.finalize("success" if status == "finished" else "failed")
+            logger.finalize("success" if status in ("finished", "pruned") else "failed")

@@ -24,7 +24,7 @@ from rich.table import Table
 from paperzoo.errors import UserError
 from paperzoo.files import write_text
 from paperzoo.reporting.results import TEMPLATES, TERMINAL_ROWS, Number, difference, number
-from paperzoo.reporting.sweep_jobs import ABSENT, Average, Sweep, SweepJob, read_jobs, sweep_of
+from paperzoo.reporting.sweep_jobs import ABSENT, ENDED, Average, Sweep, SweepJob, read_jobs, sweep_of
 
 TERMINAL_METRICS = 3
 PAGE_METRICS = 12
@@ -168,7 +168,7 @@ def _messages(sweep: Sweep) -> Iterator[str]:
     """Each reason once, with the jobs that have it."""
     reasons: dict[tuple[str, str], list[str]] = {}
     for job in sweep.jobs:
-        if job.message:
+        if job.message and job.state not in ENDED:
             reasons.setdefault((job.state, job.message.splitlines()[0]), []).append(place_of(job, sweep))
     for (state, message), jobs in reasons.items():
         yield f"{state}: {', '.join(jobs)}: {message}"
@@ -182,7 +182,11 @@ def _averages_table(sweep: Sweep, short: Callable[[str], str]) -> Table:
     for heading in headings:
         _add_column(table, heading, is_number=True)
     for average in sweep.averages[:TERMINAL_ROWS]:
-        table.add_row(*average.settings.values(), short(average.row.metric), *average_cells(average)[: len(headings)])
+        table.add_row(
+            *map(_rounded, average.settings.values()),
+            short(average.row.metric),
+            *average_cells(average)[: len(headings)],
+        )
     return table
 
 

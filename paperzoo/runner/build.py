@@ -29,6 +29,7 @@ from paperzoo.runner.folder import PROVENANCE, find_checkpoint, save_settings
 from paperzoo.runner.job import Job
 from paperzoo.runner.loop import shorten
 from paperzoo.runner.memory import keep_freed_memory
+from paperzoo.runner.trial import JobTrial, Pruning
 from paperzoo.runner.weights import load_weights
 
 DEFAULT_THREADS = torch.get_num_threads()
@@ -42,6 +43,7 @@ class Parts:
     data: PaperData
     trainer: pl.Trainer
     provenance: "Provenance"
+    pruning: Pruning
 
 
 class Provenance(Callback):
@@ -98,10 +100,14 @@ class Provenance(Callback):
         self._hours_before = checkpoint.get(PROVENANCE, {}).get("hours", 0.0)
 
 
-def build(job: Job) -> Parts:
+def build(job: Job, trial: JobTrial | None = None) -> Parts:
     """Makes the model, the data and the trainer that the settings describe.
 
     With `checkpoint=` the model has its weights. Nothing is prepared, and nothing written.
+
+    Args:
+        job: settled.
+        trial: of a search, that the job is of; None for none.
 
     Raises:
         UserError: a constructor refuses its arguments; the weights do not fit the model, or mean other things than the
@@ -122,16 +128,19 @@ def build(job: Job) -> Parts:
     if settings["checkpoint"]:
         load_weights(module, find_checkpoint(Path(settings["checkpoint"])))
     provenance = Provenance(job, module.names)
+    metric, direction = objective(settings, type(module))
+    pruning = Pruning(trial, metric)
     metrics = MetricsCsv(job.folder)
     trainer = build_trainer(
         settings,
         metrics,
-        *objective(settings, type(module)),
+        metric,
+        direction,
         keeps_best=tested(job, module) == "best",
         loggers=build_loggers(settings.get("logger"), job.folder, settings),
-        callbacks=[provenance],
+        callbacks=[provenance, pruning],
     )
-    return Parts(module, data, trainer, provenance)
+    return Parts(module, data, trainer, provenance, pruning)
 
 
 def build_trainer(

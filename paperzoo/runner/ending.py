@@ -20,6 +20,7 @@ from paperzoo.runner.build import Parts, objective, tested
 from paperzoo.runner.folder import identity, read_summary
 from paperzoo.runner.job import Job
 from paperzoo.runner.judge import Judge
+from paperzoo.runner.pruned import PrunedError
 from paperzoo.runner.signals import RunStoppedError
 
 log = logging.getLogger(__name__)
@@ -28,7 +29,7 @@ log = logging.getLogger(__name__)
 SAME_ITEMS = "Validation and test are the same items here"
 CHOSEN_BY_THEM = "the weights were chosen by the items that they are tested on"
 
-Status = Literal["finished", "stopped", "failed"]
+Status = Literal["finished", "pruned", "stopped", "failed"]
 
 
 def validation_at_best(
@@ -55,6 +56,9 @@ def reporting(job: Job, parts: Parts, metrics: Mapping[str, float]) -> Iterator[
         status = "finished"
     except RunStoppedError as error:
         status, message, is_refused = "stopped", str(error), not parts.provenance.has_worked(parts.trainer)
+        raise
+    except PrunedError as error:
+        status, message = "pruned", str(error)
         raise
     except UserError as error:
         message, is_refused = str(error), not parts.provenance.has_worked(parts.trainer)
