@@ -2,7 +2,6 @@
 
 import logging
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,17 +17,19 @@ from paperzoo.batches import Names
 from paperzoo.config import instantiate
 from paperzoo.datamodule import PaperData
 from paperzoo.errors import UserError
-from paperzoo.module import Direction, PaperModule, Tested
+from paperzoo.module import Direction, PaperModule
 from paperzoo.refusals import trainer_refusal
 from paperzoo.reporting.loggers import build_loggers
 from paperzoo.reporting.metrics_csv import MetricsCsv
 from paperzoo.reporting.summary import git_commit
+from paperzoo.runner.about import about
 from paperzoo.runner.callbacks import build_callbacks
 from paperzoo.runner.checkpoints import AtomicCheckpointIO
 from paperzoo.runner.folder import PROVENANCE, find_checkpoint, save_settings
 from paperzoo.runner.job import Job
 from paperzoo.runner.loop import shorten
 from paperzoo.runner.memory import keep_freed_memory
+from paperzoo.runner.objective import objective, tested
 from paperzoo.runner.trial import JobTrial, Pruning
 from paperzoo.runner.weights import load_weights
 
@@ -137,7 +138,7 @@ def build(job: Job, trial: JobTrial | None = None) -> Parts:
         metric,
         direction,
         keeps_best=tested(job, module) == "best",
-        loggers=build_loggers(settings.get("logger"), job.folder, settings),
+        loggers=build_loggers(settings.get("logger"), job.folder, settings, about(job, module)),
         callbacks=[provenance, pruning],
     )
     return Parts(module, data, trainer, provenance, pruning)
@@ -181,15 +182,3 @@ def build_trainer(
         raise UserError(trainer_refusal(error, settings["trainer"])) from error
     shorten(trainer)
     return trainer
-
-
-def objective(settings: Mapping[str, Any], model: type[PaperModule]) -> tuple[str | None, Direction]:
-    """The metric that chooses `best.ckpt`, None for none, and whether small or large values of it are good."""
-    metric = settings["optimize"] or model.objective
-    return metric, settings["optimize_direction"] or model.direction(metric) or model.objective_direction
-
-
-def tested(job: Job, module: PaperModule) -> Tested:
-    """The weights that a training tests in the end."""
-    metric, _ = objective(job.settings, type(module))
-    return "last" if metric is None else job.settings["weights"] or module.tested

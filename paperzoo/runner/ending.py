@@ -4,22 +4,20 @@ import logging
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, Literal
+from typing import Literal
 
 import rich.console
 
-from paperzoo.config import class_of
 from paperzoo.errors import UserError
-from paperzoo.module import PaperModule
 from paperzoo.reporting.loggers import close_loggers
 from paperzoo.reporting.opening import device_name
 from paperzoo.reporting.page import duration, write_report
-from paperzoo.reporting.results import Objective, Row, comparison, terminal_table
+from paperzoo.reporting.results import Row, comparison, terminal_table
 from paperzoo.reporting.summary import Summary, write_summary
-from paperzoo.runner.build import Parts, objective, tested
+from paperzoo.runner.build import Parts
 from paperzoo.runner.folder import identity, read_summary
 from paperzoo.runner.job import Job
-from paperzoo.runner.judge import Judge
+from paperzoo.runner.objective import judged_by, tested
 from paperzoo.runner.pruned import PrunedError
 from paperzoo.runner.signals import RunStoppedError
 
@@ -128,15 +126,3 @@ def _write_report(
         if summary.bound:
             console.print(f"bound: a predictor that {summary.bound}")
         console.print(f"report: {report}", soft_wrap=True)
-
-
-def judged_by(settings: Mapping[str, Any], model: type[PaperModule]) -> Objective | None:
-    """The metric that compares a run with others: what `run()` returns."""
-    is_training = settings["mode"] == "train"
-    judge = class_of(settings.get("judge") or {}, Judge)
-    if judge and is_training:
-        return Objective(judge.metric, judge.direction)
-    metric, direction = objective(settings, model)
-    if metric is None:
-        return None
-    return Objective(metric if is_training else f"test/{metric.partition('/')[2]}", direction)

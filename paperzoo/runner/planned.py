@@ -65,7 +65,7 @@ def planned(config: DictConfig) -> Plan:
         UserError: an interval, of which only a search can take values; a sweep through keys that the model has not.
     """
     params = config.hydra.sweeper.get("params") or {}
-    _refuse_unknown(config, params)
+    refuse_unknown(config, params)
     lines = [*(f"{key}={value}" for key, value in params.items()), *config.hydra.overrides.task]
     parser = OverridesParser.create(config_loader=GlobalHydra.instance().config_loader())
     overrides = {override.get_key_element(): override for override in parser.parse_overrides(lines)}
@@ -78,7 +78,7 @@ def planned(config: DictConfig) -> Plan:
     return Plan(jobs, False, space)
 
 
-def _refuse_unknown(config: DictConfig, params: Mapping[str, Any]) -> None:
+def refuse_unknown(config: DictConfig, params: Mapping[str, Any]) -> None:
     """Refuses what a sweep goes through and the config has not, with the sweeps that would fit.
 
     Raises:

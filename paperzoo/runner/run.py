@@ -28,7 +28,7 @@ from paperzoo.reporting.metrics_csv import FILE_NAME as METRICS_FILE
 from paperzoo.reporting.metrics_csv import read_metrics
 from paperzoo.reporting.predictions import KeepFirstBatch, Predictions, as_table, terminal_rows, write_predictions
 from paperzoo.reporting.sweep_jobs import FAILURE
-from paperzoo.runner.build import Parts, build, objective
+from paperzoo.runner.build import Parts, build
 from paperzoo.runner.check import check
 from paperzoo.runner.checkpoints import Checkpoints
 from paperzoo.runner.commands import resume_command
@@ -40,6 +40,7 @@ from paperzoo.runner.estimate import estimate, foresee
 from paperzoo.runner.folder import has_begun, nothing_to_do, objective_value, read_checkpoint, save_settings
 from paperzoo.runner.job import Job
 from paperzoo.runner.judge import Judge
+from paperzoo.runner.objective import objective
 from paperzoo.runner.pruned import PrunedError
 from paperzoo.runner.settle import settle
 from paperzoo.runner.signals import RunStoppedError, ending_signals

@@ -9,9 +9,9 @@ from paperzoo.config import class_of, plain
 from paperzoo.errors import UserError
 from paperzoo.module import PaperModule
 from paperzoo.reporting.results import Objective
-from paperzoo.runner.ending import judged_by
 from paperzoo.runner.folder import LENGTHS, STORAGE, identity, quoted
 from paperzoo.runner.job import Job
+from paperzoo.runner.objective import judged_by
 from paperzoo.runner.pruned import pruner_of
 from paperzoo.runner.storage import SEARCH, storage_of
 
