@@ -46,7 +46,9 @@ def settle_study(config: DictConfig, space: Sequence[str], jobs: Sequence[Job]) 
             "optimize_direction or the judge says; leave this key out"
         )
     if config.get("pruner") and config.get("judge"):
-        raise UserError("pruner: the judge speaks at the end of a training, so it prunes nothing; pruner=null")
+        raise UserError(
+            "pruner: the judge speaks at the end of a training, so it prunes nothing; leave one out: '~pruner'"
+        )
     pruner_of(plain(config.get("pruner")))
     storage = storage_of(config)
     Plugins.instance().register(Search)
