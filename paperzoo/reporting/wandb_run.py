@@ -135,8 +135,8 @@ class WandbRun(WandbLogger):
 
     @rank_zero_only
     def _define(self, metrics: Iterable[str]) -> None:
-        """Has W&B's tables show the best value of each metric, by its direction, not the last one."""
-        for metric in sorted(set(metrics) - self._defined):
+        """Has W&B's tables show the best value of a validation metric, by its direction, not the last one."""
+        for metric in sorted(name for name in set(metrics) - self._defined if name.startswith("val/")):
             self._defined.add(metric)
             patterns = (pattern for pattern in self._about.directions if fnmatch.fnmatchcase(metric, pattern))
             if pattern := next(patterns, None):
