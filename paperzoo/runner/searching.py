@@ -146,7 +146,8 @@ def _texts(trial: Any) -> list[str]:
 def _opening(study: Any, wanted: int, stopped: int) -> str:
     begun = len(study.get_trials(deepcopy=False))
     going_on = f", {stopped} of them stopped here and going on" if stopped else ""
-    return f"search {study.study_name}: {wanted} trials, {begun} begun before{going_on}"
+    done = "; for more: hydra.sweeper.n_trials=NUMBER" if begun >= wanted and not stopped else ""
+    return f"search {study.study_name}: {wanted} trials, {begun} begun before{going_on}{done}"
 
 
 def _write_best(study: Any, folder: Path) -> None:

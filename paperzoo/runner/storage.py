@@ -76,7 +76,9 @@ def open_storage(url: str) -> Any:
     try:
         return optuna.storages.RDBStorage(url, engine_kwargs=engine)
     except ImportError as error:
-        raise UserError(f"{STORAGE}: {_shown(url)} needs a driver: pip install -e '.[postgresql]'") from error
+        raise UserError(
+            f"{STORAGE}: {_shown(url)} needs a driver; of PostgreSQL: pip install -e '.[postgresql]'"
+        ) from error
     except Exception as error:  # drivers have each their own
         said = str(error.__cause__ or error).strip().splitlines()[0]
         raise UserError(f"{STORAGE}: {_shown(url)} cannot be opened ({type(error).__name__}: {said[:160]})") from error
