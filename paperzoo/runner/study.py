@@ -27,12 +27,12 @@ def settle_study(config: DictConfig, space: Sequence[str], jobs: Sequence[Job]) 
         jobs: those that are known.
 
     Raises:
-        UserError: the jobs optimise different things, or in another direction; the pruner refuses its arguments, or has
-            nothing to see; the database cannot be reached, or is not known any more.
+        UserError: the jobs optimise different things, or in another direction, or are a mean over no list; the pruner
+            refuses its arguments, or has nothing to see; the database cannot be reached, or is not known any more.
     """
     from hydra.core.plugins import Plugins
 
-    from paperzoo.runner.searching import Search
+    from paperzoo.runner.searching import Search, averaged
 
     sweeper = config.hydra.sweeper
     objective = _objective(jobs)
@@ -49,6 +49,7 @@ def settle_study(config: DictConfig, space: Sequence[str], jobs: Sequence[Job]) 
         raise UserError(
             "pruner: the judge speaks at the end of a training, so it prunes nothing; leave one out: '~pruner'"
         )
+    averaged(config, space)
     pruner_of(plain(config.get("pruner")))
     storage = storage_of(config)
     Plugins.instance().register(Search)

@@ -191,6 +191,10 @@ def test_a_pruner_needs_a_search_and_a_metric_on_the_way(multirun: Compose) -> N
         settle_multirun(multirun(*TINY, "seed=0,1", "pruner=median"))
     with pytest.raises(UserError, match="pruner: the judge speaks at the end of a training"):
         settle_multirun(multirun("experiment=dann/moons", "judge=reverse_validation", "pruner=median", SEARCH))
+    with pytest.raises(
+        UserError, match=r"seed=int\(interval\(0,3\)\): a trial is the mean over the values of this key"
+    ):
+        settle_multirun(multirun(*TINY, "seed=int(interval(0,3))", SEARCH))
     with pytest.raises(UserError, match=r"^pruner: Number of startup trials cannot be negative"):
         settle_multirun(multirun(*TINY, "pruner=median", "pruner.n_startup_trials=-1", SEARCH))
 
