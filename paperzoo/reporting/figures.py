@@ -81,10 +81,11 @@ class Figures(Callback):
             with _undisturbed(pl_module):
                 figures: dict[str, Figure] = pl_module.figures(self._batch)
             for place, (name, figure) in enumerate(figures.items(), start=1):
-                png = to_png(figure, caption=str(figure.get_label()) or name.replace("_", " "), place=place)
+                caption = str(figure.get_label()) or name.replace("_", " ")
+                png = to_png(figure, caption=caption, place=place)
                 write_bytes(Path(trainer.default_root_dir) / FOLDER / f"{file_name(name)}.png", png)
                 for logger in trainer.loggers:
-                    _send(logger, name, png, trainer.fit_loop.epoch_loop._batches_that_stepped)
+                    _send(logger, name, png, caption, trainer.fit_loop.epoch_loop._batches_that_stepped)
         except Exception as error:  # whatever a drawing does, a week of training must survive it
             self.errors.append(error)
             log.warning("the figures of %s could not be drawn: %r", type(pl_module).__name__, error, exc_info=error)
@@ -117,11 +118,11 @@ def file_name(name: str) -> str:
     return re.sub(r"[^\w.-]+", "_", name).strip("._") or "figure"
 
 
-def _send(logger: Any, name: str, png: bytes, step: int) -> None:
+def _send(logger: Any, name: str, png: bytes, caption: str, step: int) -> None:
     """Sends the very pixels of the file; loggers are told apart by name: none is imported that is not used."""
     kind = type(logger).__name__
     image = Image.open(io.BytesIO(png)).convert("RGB")
-    if kind == "TensorBoardLogger":
+    if kind == "TensorBoard":
         logger.experiment.add_image(f"figures/{name}", np.asarray(image), step, dataformats="HWC")
     if kind == "WandbRun":
-        logger.log_image(f"figures/{name}", [image], step=step)
+        logger.log_image(f"figures/{name}", [image], step=step, caption=[caption])

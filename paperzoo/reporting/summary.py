@@ -45,7 +45,7 @@ class Summary:
     """
 
     name: str
-    status: Literal["finished", "stopped", "failed"]
+    status: Literal["finished", "pruned", "stopped", "failed"]
     command: str
     metrics: Mapping[str, Number]
     rows: Sequence[Row]

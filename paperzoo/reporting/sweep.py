@@ -20,7 +20,7 @@ from rich.table import Table
 from paperzoo.errors import UserError
 from paperzoo.files import write_text
 from paperzoo.reporting.results import TERMINAL_ROWS
-from paperzoo.reporting.sweep_jobs import Sweep, SweepJob, read_jobs, sweep_of
+from paperzoo.reporting.sweep_jobs import ENDED, Sweep, SweepJob, read_jobs, sweep_of
 from paperzoo.reporting.sweep_page import page
 from paperzoo.reporting.sweep_table import (
     Column,
@@ -29,6 +29,7 @@ from paperzoo.reporting.sweep_table import (
     averages_title,
     columns,
     place_of,
+    rounded,
     shortened_names,
 )
 
@@ -84,7 +85,7 @@ def _messages(sweep: Sweep) -> Iterator[str]:
     """Each reason once, with the jobs that have it."""
     reasons: dict[tuple[str, str], list[str]] = {}
     for job in sweep.jobs:
-        if job.message:
+        if job.message and job.state not in ENDED:
             reasons.setdefault((job.state, job.message.splitlines()[0]), []).append(place_of(job, sweep))
     for (state, message), jobs in reasons.items():
         yield f"{state}: {', '.join(jobs)}: {message}"
@@ -98,7 +99,11 @@ def _averages_table(sweep: Sweep, short: Callable[[str], str]) -> Table:
     for heading in headings:
         _add_column(table, heading, is_number=True)
     for average in sweep.averages[:TERMINAL_ROWS]:
-        table.add_row(*average.settings.values(), short(average.row.metric), *average_cells(average)[: len(headings)])
+        table.add_row(
+            *map(rounded, average.settings.values()),
+            short(average.row.metric),
+            *average_cells(average)[: len(headings)],
+        )
     return table
 
 

@@ -51,10 +51,10 @@ def _published(job: SweepJob, metric: str) -> Number | None:
 
 
 def _text_column(name: str, text: Callable[[SweepJob], str]) -> Column:
-    return Column(name, text, lambda job: _rounded(text(job)))
+    return Column(name, text, lambda job: rounded(text(job)))
 
 
-def _rounded(words: str) -> str:
+def rounded(words: str) -> str:
     try:
         return number(float(words))
     except ValueError:
