@@ -43,6 +43,10 @@ RUNNING: Mapping[str, tuple[str, ...]] = {
     "paperzoo.runner.checkpoints.Checkpoints": (),
     "paperzoo.runner.watching.GracefulStop": (),
     "paperzoo.runner.watching.StopOnNonFinite": (),
+    "optuna.pruners.HyperbandPruner": (),
+    "optuna.pruners.MedianPruner": (),
+    "optuna.pruners.PercentilePruner": (),
+    "optuna.pruners.SuccessiveHalvingPruner": (),
     "pytorch_lightning.Trainer": (),
     "pytorch_lightning.callbacks.DeviceStatsMonitor": (),
     "pytorch_lightning.callbacks.EarlyStopping": (),
@@ -59,7 +63,7 @@ RUNNING: Mapping[str, tuple[str, ...]] = {
     "pytorch_lightning.strategies.DDPStrategy": (),
     "pytorch_lightning.strategies.FSDPStrategy": (),
 }
-"""Callbacks, loggers, the trainer and its strategies, with the arguments that say where they write."""
+"""Callbacks, loggers, pruners, the trainer and its strategies, with the arguments that say where they write."""
 
 HYDRA_CALLBACKS = ("paperzoo.runner.multirun.Multirun", "paperzoo.runner.starting.Start")
 

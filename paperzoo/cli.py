@@ -146,11 +146,12 @@ _began = False
 
 
 @hydra.main(config_path=str(CONFIG_FOLDER), config_name="train", execution_whitelist=list(HYDRA_CALLBACKS))
-def _task(config: DictConfig) -> float | None:
+def _task(config: DictConfig) -> float | str | None:
     from paperzoo.runner.multirun import run_job
 
     global _began
     _began = True  # what is raised from now on is not Hydra's refusal of what was typed
+    from paperzoo.runner.pruned import PrunedError
     from paperzoo.runner.run import run
     from paperzoo.runner.signals import RunStoppedError
 
@@ -159,6 +160,8 @@ def _task(config: DictConfig) -> float | None:
     except UserError as error:
         report_user_error(error)
         sys.exit(EXIT_USER_ERROR)
+    except PrunedError:
+        return None  # one of several processes of a job; the first one says so
     except RunStoppedError as stop:
         print(f"paperzoo: {stop}", file=sys.stderr)
         sys.exit(stop.exit_code)

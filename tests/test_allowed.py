@@ -31,6 +31,7 @@ CHOSEN = {
     *("adjust_lr_fn", "line_search_fn", "params", "console_kwargs", "project", "entity", "tags"),
     *("augment", "batch_type", "columns", "answer", "classes", "own", "source", "parts"),
     *("title", "page", "find", "places"),  # of what is known of published sets
+    *("min_resource", "max_resource"),  # of a pruner: a number, or auto
     "model_registry",  # of Lightning's own service, for checkpoints that its ModelCheckpoint writes; needs litmodels
 }
 """Arguments that take a text, or whatever, and are neither a path nor an address."""

@@ -40,8 +40,14 @@ HOUSE = ROOT / "docs" / "architecture.md"
 README_LINES = 120
 OPTIONS_WITH_A_VALUE = ("--cfg", "--package", "--config-dir")
 PLACEHOLDER = "RUN"
-PLUGINS = ("hydra-joblib-launcher", "hydra-optuna-sweeper", "hydra-ray-launcher", "hydra-submitit-launcher")
-OF_PLUGINS = ("hydra/launcher=", "hydra.launcher.", "hydra.sweeper.", "sweep=optimizer")
+LAUNCHERS = ("hydra-joblib-launcher", "hydra-ray-launcher", "hydra-submitit-launcher")
+SEARCHES = tuple(
+    f"sweep={path.stem}" for path in CONFIGS if "hydra/sweeper: optuna" in path.read_text(encoding="utf-8")
+)
+OF_PLUGINS = {
+    LAUNCHERS: ("hydra/launcher=", "hydra.launcher."),
+    ("hydra-optuna-sweeper",): ("hydra.sweeper.", "pruner.", "~pruner", *SEARCHES),
+}
 
 
 class Command(NamedTuple):
@@ -119,8 +125,10 @@ def jobs(overrides: Sequence[str], *, is_multirun: bool) -> list[list[str]]:
 
 
 def of_an_absent_plugin(override: str) -> bool:
-    are_here = all(any(metadata.Distribution.discover(name=plugin)) for plugin in PLUGINS)
-    return not are_here and override.lstrip("+").startswith(OF_PLUGINS)
+    return any(
+        override.lstrip("+").startswith(own) and not all(any(metadata.Distribution.discover(name=p)) for p in plugins)
+        for plugins, own in OF_PLUGINS.items()
+    )
 
 
 def what_it_stands_on(overrides: Sequence[str]) -> list[list[str]]:

@@ -20,6 +20,7 @@ from paperzoo.cli import CONFIG_FOLDER, presets
 from paperzoo.config import class_of
 from paperzoo.module import PaperModule
 from paperzoo.reporting import results
+from paperzoo.reporting.figure_files import read_figures
 from paperzoo.runner.check import target_problems
 from paperzoo.runner.checkpoints import Checkpoints
 from paperzoo.runner.smoke import settle_smoke
@@ -131,6 +132,14 @@ def copying(folder: Path, step: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Checkpoints, "on_train_batch_end", copy)
 
 
+def card_figures(name: str) -> list[str]:
+    """What the card of a preset's paper lists below "Figures"."""
+    paper = name.split("/")[0].removeprefix("multilayer_")
+    card = (CONFIG_FOLDER.parent / "paperzoo" / "papers" / paper / "README.md").read_text()
+    _, _, after = card.partition("## Figures")
+    return re.findall(r"^\| `(\w+)` \|", after.partition("\n## ")[0], re.MULTILINE)
+
+
 def run_small(name: str, run_job: RunJob, root: Path, *overrides: str) -> tuple[Path, dict[str, Any]]:
     """A smoke run of a preset on random items; returns its folder and summary."""
     small = small_version(composed(f"experiment={name}", "trainer=smoke"))
@@ -140,7 +149,10 @@ def run_small(name: str, run_job: RunJob, root: Path, *overrides: str) -> tuple[
     summary = json.loads((folder / "summary.json").read_text())
     assert summary["status"] == "finished"
     assert np.isfinite(summary["metrics"][small.metric])
-    assert (folder / "figures" / f"{small.figure}.png").exists()
+    drawn = {Path(figure.name).stem: figure.caption for figure in read_figures(folder)}
+    assert small.figure in drawn
+    assert list(drawn) == [figure for figure in card_figures(name) if figure in drawn]
+    assert all(len(caption.split()) >= 5 for caption in drawn.values())
     assert composed(f"experiment={name}")["published"].keys() <= summary["metrics"].keys()
     return folder, summary
 

@@ -1,83 +1,179 @@
-"""Line charts as inline SVG, in the colours of the page they stand on."""
+"""Line charts as plain numbers and text, which `chart.html` draws as SVG in the colours of the page they stand on."""
 
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from html import escape
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 
 Number = float | int
+Point = tuple[Number, Number]
 
 WIDTH, HEIGHT = 640, 320
 LEFT, RIGHT, TOP, BOTTOM = 64, 26, 12, 48
 MOST_POINTS = 250
-COLOURS = 6  # --c0 ... --c5 in the page's style
+MOST_NAMED = 6
+SHADES = 8  # --o0 ... --o7 of the style sheet, for curves that have an order
+STAGES = ("train", "val", "test")  # each has its colour, on every chart of every page
+NO_VALUE = "No finite value was logged."
 
 
 @dataclass(frozen=True)
 class Curve:
-    """(step, value) pairs joined by a line, or, with `level`, one value as a horizontal line."""
+    """(x, value) pairs joined by a line, or, with `level`, one value as a horizontal line.
+
+    Attributes:
+        label: its name.
+        points: in the order of x.
+        level: instead of points.
+        colour: its class in the style sheet: a stage, `earlier`, `published`, or a shade.
+        job: what a table of the same page calls it.
+    """
 
     label: str
     points: Sequence[Sequence[Number]] = ()
     level: Number | None = None
-    dashed: bool = False
+    colour: str = "train"
+    job: int | None = None
+
+
+@dataclass(frozen=True)
+class Line:
+    """A curve as it is drawn.
+
+    Attributes:
+        curve: what is drawn.
+        points: the places, as SVG writes them.
+        values: the (x, value) pairs of the same places, as text: what a reader who points there is told.
+        level: the height, of a horizontal line.
+        last: the last value, in words.
+    """
+
+    curve: Curve
+    points: Sequence[str] = ()
+    values: str = ""
+    level: Number | None = None
+    last: str = ""
 
 
 @dataclass(frozen=True)
 class Axes:
-    """The part of the plane that a chart shows."""
+    """The part of the plane that a chart shows, and the size of the picture."""
 
     first: Number
     last: Number
     low: Number
     high: Number
 
-    def x(self, step: Number) -> Number:
-        return round(LEFT + (step - self.first) / (self.last - self.first) * (WIDTH - LEFT - RIGHT), 1)
+    def x(self, value: Number) -> Number:
+        return round(LEFT + (value - self.first) / (self.last - self.first) * (WIDTH - LEFT - RIGHT), 1)
 
     def y(self, value: Number) -> Number:
         up = (value - self.low) / (self.high - self.low)
         return round(TOP + (1 - min(max(up, -1.0), 2.0)) * (HEIGHT - TOP - BOTTOM), 1)
 
 
-def chart(curves: Sequence[Curve]) -> str:
-    """An SVG of the curves over the training step, and its legend. NaN and infinite values are left out.
+@dataclass(frozen=True)
+class Chart:
+    """All that `chart.html` needs.
+
+    Attributes:
+        title: what the values are.
+        lines: back to front.
+        x_ticks: place and text.
+        y_ticks: place and text.
+        x_title: what the curves run over.
+        is_cut: whether values lie outside of the axes.
+        ends: what the first and the last shade stand for, if the curves are too many for a name each.
+        note: said in place of a chart that has nothing to show.
+    """
+
+    title: str
+    lines: Sequence[Line] = ()
+    x_ticks: Sequence[tuple[Number, str]] = ()
+    y_ticks: Sequence[tuple[Number, str]] = ()
+    x_title: str = "step"
+    is_cut: bool = False
+    ends: tuple[str, str] | None = None
+    note: str = ""
+    width: int = field(default=WIDTH, init=False)
+    height: int = field(default=HEIGHT, init=False)
+    left: int = field(default=LEFT, init=False)
+    right: int = field(default=WIDTH - RIGHT, init=False)
+    top: int = field(default=TOP, init=False)
+    bottom: int = field(default=HEIGHT - BOTTOM, init=False)
+
+
+def chart(
+    title: str,
+    curves: Sequence[Curve],
+    *,
+    x_title: str = "step",
+    from_zero: bool = True,
+    most_points: int = MOST_POINTS,
+    most_named: int = MOST_NAMED,
+) -> Chart:
+    """The curves on common axes. NaN and infinite values are left out.
 
     Long curves are thinned to means of neighbouring points. Where the first values of a training dwarf all others, the
-    axis shows the range of the others, and the legend says so.
+    axis shows the range of the others, and the chart says so.
+
+    Args:
+        title: what the values are.
+        curves: back to front.
+        x_title: what they run over.
+        from_zero: whether the axis of x begins at 0.
+        most_points: of a curve.
+        most_named: curves with a legend each; of more, a bar of their shades is shown, and the names at its ends.
     """
-    lines = [_thinned([(x, y) for x, y in curve.points if math.isfinite(y)]) for curve in curves]
-    points = [point for line in lines for point in line]
+    finite = [(curve, _thinned([(x, y) for x, y in curve.points if math.isfinite(y)], most_points)) for curve in curves]
+    drawn = [(curve, points) for curve, points in finite if points or curve.level is not None]
+    points = [point for _, line in drawn for point in line]
     if not points:
-        return '<p class="dim">No finite value was logged.</p>\n'
-    low, high, is_cut = _limits([y for _, y in points], [c.level for c in curves if c.level is not None])
-    steps = [x for x, _ in points]
-    axes = Axes(min(steps), max(max(steps), min(steps) + 1), low, high)
-    drawn = "".join(
-        _draw(curve, line, axes, i % COLOURS) for i, (curve, line) in enumerate(zip(curves, lines, strict=True))
-    )
-    keys = "".join(_legend(curve, i % COLOURS) for i, curve in enumerate(curves))
-    cut = '<span class="dim">values outside the axis are not shown</span>' if is_cut else ""
-    label = escape("; ".join(curve.label for curve in curves), quote=True)
-    return (
-        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{label}">{_grid(axes)}'
-        f'<svg x="{LEFT}" y="{TOP - 2}" width="{WIDTH - LEFT - RIGHT + 6}" height="{HEIGHT - TOP - BOTTOM + 4}" '
-        f'viewBox="{LEFT} {TOP - 2} {WIDTH - LEFT - RIGHT + 6} {HEIGHT - TOP - BOTTOM + 4}">{drawn}</svg></svg>\n'
-        f'<div class="legend">{keys}{cut}</div>\n'
+        return Chart(title, note=NO_VALUE)
+    low, high, is_cut = _limits([y for _, y in points], [c.level for c, _ in drawn if c.level is not None])
+    places = [x for x, _ in points]
+    first = min(0, *places) if from_zero else min(places)
+    axes = Axes(first, max(max(places), first + 1), low, high)
+    named = [curve for curve, _ in drawn if curve.level is None]
+    return Chart(
+        title,
+        [_line(curve, line, axes) for curve, line in drawn],
+        [(axes.x(tick), short(tick)) for tick in ticks(axes.first, axes.last) if tick == int(tick)],
+        [(axes.y(tick), short(tick)) for tick in ticks(axes.low, axes.high)],
+        x_title,
+        is_cut,
+        (named[0].label, named[-1].label) if len(named) > most_named else None,
     )
 
 
-def _thinned(points: Sequence[tuple[Number, Number]]) -> list[tuple[Number, Number]]:
-    """At most `MOST_POINTS` points: means of equally many neighbours; the first and the last point stay as they are."""
-    if len(points) <= MOST_POINTS:
-        return list(points)
-    size = math.ceil(len(points) / (MOST_POINTS - 2))
+def shade(place: int, count: int) -> str:
+    """The class of a curve that is number `place` of `count` in an order."""
+    return f"o{round(place / max(count - 1, 1) * (SHADES - 1))}"
+
+
+def _line(curve: Curve, points: Sequence[Point], axes: Axes) -> Line:
+    if curve.level is not None:
+        return Line(curve, level=axes.y(curve.level), last=f"{curve.level:.6g}")
+    places = [f"{axes.x(x)},{axes.y(y)}" for x, y in points]
+    values = ";".join(f"{_tidy(x)} {y:.5g}" for x, y in points)
+    return Line(curve, places, values, last=f"{points[-1][1]:.5g}")
+
+
+def _tidy(x: Number) -> str:
+    return f"{round(x)}" if abs(x) >= 100 else f"{x:.4g}"
+
+
+def _thinned(points: Sequence[Point], most: int) -> Sequence[Point]:
+    """At most so many points: means of equally many neighbours; the first and the last point stay as they are."""
+    if len(points) <= most:
+        return points
+    size = math.ceil(len(points) / (most - 2))
     groups = [points[i : i + size] for i in range(0, len(points), size)]
     means = [(sum(x for x, _ in group) / len(group), sum(y for _, y in group) / len(group)) for group in groups]
     return [points[0], *means, points[-1]]
 
 
-def _limits(values: Sequence[Number], levels: Iterable[Number]) -> tuple[Number, Number, bool]:
+def _limits(values: Iterable[Number], levels: Sequence[Number]) -> tuple[Number, Number, bool]:
     """Lowest and highest value to show, and whether values lie outside."""
     ordered = sorted(values)
     low, high = ordered[0], ordered[-1]
@@ -89,7 +185,7 @@ def _limits(values: Sequence[Number], levels: Iterable[Number]) -> tuple[Number,
     return low - margin, high + margin, is_cut
 
 
-def _ticks(low: Number, high: Number) -> list[Number]:
+def ticks(low: Number, high: Number) -> list[Number]:
     """Round numbers from `low` to `high`, about five."""
     rough = (high - low) / 5
     power = 10.0 ** math.floor(math.log10(rough))
@@ -97,46 +193,54 @@ def _ticks(low: Number, high: Number) -> list[Number]:
     return [i * step for i in range(math.ceil(low / step), math.floor(high / step) + 1)]
 
 
-def _short(value: Number) -> str:
+def short(value: Number) -> str:
+    """A number for an axis: `10k`, `1.5M`."""
     for size, letter in ((1e9, "G"), (1e6, "M"), (1e4, "k")):
         if abs(value) >= size:
             return f"{value / (1000 if letter == 'k' else size):.6g}{letter}"
     return f"{value:.6g}"
 
 
-def _grid(axes: Axes) -> str:
-    parts = []
-    for value in _ticks(axes.low, axes.high):
-        y = axes.y(value)
-        parts.append(f'<path d="M{LEFT} {y}H{WIDTH - RIGHT}" stroke="var(--grid)"/>')
-        parts.append(f'<text x="{LEFT - 7}" y="{y + 5}" text-anchor="end">{_short(value)}</text>')
-    for step in (tick for tick in _ticks(axes.first, axes.last) if tick == int(tick)):
-        parts.append(f'<text x="{axes.x(step)}" y="{HEIGHT - 26}" text-anchor="middle">{_short(step)}</text>')
-    parts.append(f'<text x="{(LEFT + WIDTH - RIGHT) / 2}" y="{HEIGHT - 4}" text-anchor="middle">step</text>')
-    return "".join(parts)
+def families(names: Iterable[str], numbered: int = 3, worded: int = 4) -> Iterator[tuple[str, list[str]]]:
+    """Quantities that begin alike and belong on one chart: `solved_givens17`, `solved_givens18`, ...
+
+    Those that end in a number count first, in the order of their numbers; then those with the same first word.
+
+    Args:
+        names: of quantities.
+        numbered: so many make a family.
+        worded: so many make a family, of those without numbers.
+
+    Yields:
+        What the members share, and the members.
+    """
+    left = list(dict.fromkeys(names))
+    for key, most in ((_stem, numbered), (_first_word, worded)):
+        groups: dict[str, list[str]] = {}
+        for name in left:
+            if beginning := key(name):
+                groups.setdefault(beginning, []).append(name)
+        for beginning, members in groups.items():
+            if len(members) >= most:
+                left = [name for name in left if name not in members]
+                yield beginning, sorted(members, key=lambda name: member_number(name) or 0)
 
 
-def _stroke(curve: Curve, colour: int) -> str:
-    if curve.level is not None:
-        return 'stroke="var(--ink)" stroke-width="1.4" stroke-dasharray="2 4"'
-    dashes = ' stroke-dasharray="7 4"' if curve.dashed else ""
-    return f'stroke="var(--c{colour})" stroke-width="2" stroke-linejoin="round"{dashes}'
+def _stem(name: str) -> str:
+    return name.rstrip("0123456789") if name[-1:].isdigit() else ""
 
 
-def _draw(curve: Curve, line: Sequence[tuple[Number, Number]], axes: Axes, colour: int) -> str:
-    if curve.level is not None:
-        return f'<path d="M{LEFT} {axes.y(curve.level)}H{WIDTH}" fill="none" {_stroke(curve, colour)}/>'
-    path = " ".join(f"{axes.x(x)},{axes.y(y)}" for x, y in line)
-    drawn = f'<polyline points="{path}" fill="none" {_stroke(curve, colour)}/>' if len(line) > 1 else ""
-    if len(line) > 30:
-        return drawn
-    return drawn + "".join(
-        f'<circle cx="{axes.x(x)}" cy="{axes.y(y)}" r="3.2" fill="var(--c{colour})">'
-        f"<title>step {x:g}: {y:.6g}</title></circle>"
-        for x, y in line
-    )
+def member_number(name: str) -> int | None:
+    """The number in which a member of a family ends; None without one."""
+    stem = _stem(name)
+    return int(name[len(stem) :]) if stem else None
 
 
-def _legend(curve: Curve, colour: int) -> str:
-    mark = f'<svg viewBox="0 0 26 10" aria-hidden="true"><path d="M1 5H25" {_stroke(curve, colour)}/></svg>'
-    return f"<span>{mark}{escape(curve.label)}</span>"
+def _first_word(name: str) -> str:
+    word, underscore, _ = name.partition("_")
+    return word + underscore if underscore else ""
+
+
+def pattern(beginning: str) -> str:
+    """What families that differ in a number share: `solved_n#_rounds`."""
+    return re.sub(r"\d+", "#", beginning)

@@ -19,14 +19,13 @@ from pytorch_lightning.utilities import rank_zero_only
 from torch import nn
 
 from paperzoo.files import write_bytes
+from paperzoo.reporting.figure_files import CAPTION_KEY, FOLDER, ORDER_KEY
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 log = logging.getLogger(__name__)
 
-FOLDER = "figures"
-CAPTION_KEY = "Description"  # of PNG's standard text keywords
 RANDOM_STREAM = 0  # every drawing starts here, so that figures of two epochs differ by the weights alone
 
 
@@ -81,11 +80,12 @@ class Figures(Callback):
         try:
             with _undisturbed(pl_module):
                 figures: dict[str, Figure] = pl_module.figures(self._batch)
-            for name, figure in figures.items():
-                png = to_png(figure, caption=str(figure.get_label()) or name.replace("_", " "))
+            for place, (name, figure) in enumerate(figures.items(), start=1):
+                caption = str(figure.get_label()) or name.replace("_", " ")
+                png = to_png(figure, caption=caption, place=place)
                 write_bytes(Path(trainer.default_root_dir) / FOLDER / f"{file_name(name)}.png", png)
                 for logger in trainer.loggers:
-                    _send(logger, name, png, trainer.fit_loop.epoch_loop._batches_that_stepped)
+                    _send(logger, name, png, caption, trainer.fit_loop.epoch_loop._batches_that_stepped)
         except Exception as error:  # whatever a drawing does, a week of training must survive it
             self.errors.append(error)
             log.warning("the figures of %s could not be drawn: %r", type(pl_module).__name__, error, exc_info=error)
@@ -106,10 +106,10 @@ def _undisturbed(module: nn.Module) -> Iterator[None]:
             part.training = was_training
 
 
-def to_png(figure: "Figure", caption: str) -> bytes:
-    """The figure as a PNG file that carries its caption."""
+def to_png(figure: "Figure", caption: str, place: int = 1) -> bytes:
+    """The figure as a PNG file that carries its caption and its place among the others."""
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", metadata={CAPTION_KEY: caption})
+    figure.savefig(buffer, format="png", metadata={CAPTION_KEY: caption, ORDER_KEY: str(place)})
     return buffer.getvalue()
 
 
@@ -118,11 +118,11 @@ def file_name(name: str) -> str:
     return re.sub(r"[^\w.-]+", "_", name).strip("._") or "figure"
 
 
-def _send(logger: Any, name: str, png: bytes, step: int) -> None:
+def _send(logger: Any, name: str, png: bytes, caption: str, step: int) -> None:
     """Sends the very pixels of the file; loggers are told apart by name: none is imported that is not used."""
     kind = type(logger).__name__
     image = Image.open(io.BytesIO(png)).convert("RGB")
-    if kind == "TensorBoardLogger":
+    if kind == "TensorBoard":
         logger.experiment.add_image(f"figures/{name}", np.asarray(image), step, dataformats="HWC")
     if kind == "WandbRun":
-        logger.log_image(f"figures/{name}", [image], step=step)
+        logger.log_image(f"figures/{name}", [image], step=step, caption=[caption])

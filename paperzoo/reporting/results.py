@@ -4,15 +4,12 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
 from rich.table import Table
 
 Number = float | int  # YAML has both
-
-TEMPLATES = Path(__file__).parent / "templates"  # of pages, with their style sheet
 
 DIRECTIONS = ("min", "max")
 ARROWS = {"min": " ↓", "max": " ↑"}

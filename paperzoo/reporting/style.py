@@ -1,11 +1,16 @@
 """How figures look: colours that every kind of colour vision tells apart, frames, grids and legends."""
 
 import math
+from collections.abc import Sequence
 from typing import Literal
 
+import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import LinearSegmentedColormap, Normalize
 from matplotlib.figure import Figure, SubFigure
+from matplotlib.ticker import MaxNLocator
 
 Number = float | int
 
@@ -19,7 +24,9 @@ RIGHT, WRONG = GREEN, VERMILION
 MEASURED, PUBLISHED = BLUE, LIGHT_GREY
 
 _GRID, _FRAME = "0.9", "0.8"
-_LIGHTEST = 0.9  # of viridis, whose yellow end is hard to see on white
+_LIGHTEST = 0.78  # of viridis, whose yellow end is hard to see on white
+ORDERED = LinearSegmentedColormap.from_list("ordered", colormaps["viridis"](np.linspace(0, _LIGHTEST, 256)))
+MOST_NAMED = 9  # curves in an order that a legend names; of more, a bar of their colours is read
 
 
 def open_axes(axes: Axes, grid: Literal["both", "x", "y"] | None = "both") -> None:
@@ -70,5 +77,12 @@ def legend_below(figure: Figure | SubFigure, axes: Axes, *, markerscale: Number 
 
 
 def ordered_colour(place: int, count: int) -> tuple[float, float, float, float]:
-    """The colour of a curve that is number `place` of `count` in an order: from dark violet to green and yellow."""
-    return colormaps["viridis"](_LIGHTEST * place / max(count - 1, 1))
+    """The colour of a curve that is number `place` of `count` in an order: from dark violet to green."""
+    return ORDERED(place / max(count - 1, 1))
+
+
+def ordered_bar(figure: Figure, axes: Axes, numbers: Sequence[Number], label: str) -> list[tuple[float, ...]]:
+    """A bar of colours beside the axes, for more curves than a legend can name; returns the colour of each number."""
+    norm = Normalize(min(numbers), max(numbers))
+    figure.colorbar(ScalarMappable(norm, ORDERED), ax=axes, label=label, pad=0.02, ticks=MaxNLocator(integer=True))
+    return [ORDERED(norm(number)) for number in numbers]

@@ -5,13 +5,14 @@ import math
 import platform
 import subprocess
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal
 
 from paperzoo.files import write_text
+from paperzoo.reporting.figure_files import read_figures
 from paperzoo.reporting.results import Number, Objective, Row
 
 PACKAGES = ("paperzoo", "torch", "pytorch-lightning", "hydra-core", "numpy")
@@ -38,10 +39,13 @@ class Summary:
         objective: what says how good it is beside others, if anything does.
         notes: what one must know to read the results, a sentence each.
         bound: the trivial predictor whose results the rows' bounds are, as a sentence; empty if there is none.
+        tested: which weights were tested, in words; empty if none were.
+        data: how much there is of each part of the data, in words.
+        ended: when it came to this, as ISO 8601 writes it.
     """
 
     name: str
-    status: Literal["finished", "stopped", "failed"]
+    status: Literal["finished", "pruned", "stopped", "failed"]
     command: str
     metrics: Mapping[str, Number]
     rows: Sequence[Row]
@@ -56,6 +60,9 @@ class Summary:
     objective: Objective | None = None
     notes: Sequence[str] = ()
     bound: str = ""
+    tested: str = ""
+    data: Mapping[str, str] = field(default_factory=dict)
+    ended: str = ""
 
 
 def environment() -> dict[str, str]:
@@ -112,7 +119,11 @@ def write_summary(folder: Path, summary: Summary) -> Path:
         "epochs": summary.epochs,
         "parameters": summary.parameters,
         "hours": summary.hours,
+        "ended": summary.ended,
+        "tested": summary.tested,
+        "data": dict(summary.data),
         "device": summary.device,
+        "figures": [figure.name for figure in read_figures(folder)],
         "commit": git_commit(),
         "versions": environment(),
         "identity": summary.identity,

@@ -14,7 +14,8 @@ import yaml
 from paperzoo.reporting.results import Number, Objective, Row
 
 FAILURE = "failure.json"  # of a job that came to no summary: {status, message, overrides}
-STATES = ("finished", "stopped", "failed", "refused", "unfinished")
+STATES = ("finished", "pruned", "stopped", "failed", "refused", "unfinished")
+ENDED = STATES[:2]  # nothing is missing of these
 ABSENT = "-"
 SEEDS: Mapping[str, Any] = {"over": ["seed"]}  # what is averaged over if the preset says nothing
 
@@ -25,7 +26,7 @@ class SweepJob:
 
     Attributes:
         folder: of the job.
-        state: `finished`, `stopped`, `failed`, `refused` or `unfinished`: it still runs, or was killed.
+        state: `finished`, `pruned`, `stopped`, `failed`, `refused` or `unfinished`: it still runs, or was killed.
         overrides: what was typed for it, as `{key: text}`.
         name: what ran.
         message: why it stopped, failed or was refused.

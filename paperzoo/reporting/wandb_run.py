@@ -1,10 +1,11 @@
 """Weights & Biases: one W&B run for each run folder, also after a resume, and also without an account or a network."""
 
+import fnmatch
 import logging
 import netrc
 import os
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -16,12 +17,15 @@ from pytorch_lightning.loggers import WandbLogger
 from pytorch_lightning.utilities import rank_zero_only
 
 from paperzoo.errors import UserError
+from paperzoo.reporting.about import About
 from paperzoo.reporting.results import Row
 
 log = logging.getLogger(__name__)
 
 DEFAULT_SERVER = "https://api.wandb.ai"
+STEP = "trainer/global_step"  # what Lightning logs all metrics by
 OFFLINE_MODES = ("offline", "dryrun")
+CHECKPOINTS = ("best.ckpt", "last.ckpt")
 
 
 class WandbRun(WandbLogger):
@@ -29,15 +33,17 @@ class WandbRun(WandbLogger):
 
     The run's id is the folder's name, so a resumed training continues the same W&B run. Without an account on this
     machine (WANDB_API_KEY or `wandb login`) it records offline and never asks for one; WANDB_MODE decides otherwise.
-    Runs are grouped by the two folders above theirs: `<paper>/<preset>`, or the sweep that they are jobs of.
+    Runs are grouped by what ran, `<paper>/<preset>`, those of a sweep too, and called after what was varied.
 
     Args:
         folder: the run's folder.
         settings: the resolved config.
+        about: what is shown of the run beside its numbers.
         project: W&B project.
         entity: W&B user or team; None for the account's default.
-        tags: as shown in W&B.
+        tags: further ones than paper, preset, data and mode.
         notes: as shown in W&B.
+        checkpoints: upload `best.ckpt` and `last.ckpt` as artifacts when the run has ended.
         init_timeout: seconds that the server has to answer when the run begins; recorded offline if it does not.
         finish_timeout: seconds for the last uploads; what they do not suffice for stays on the disk.
     """
@@ -46,24 +52,27 @@ class WandbRun(WandbLogger):
         self,
         folder: Path,
         settings: Mapping[str, Any],
+        about: About,
         project: str,
         entity: str | None,
         tags: Sequence[str],
         notes: str | None,
+        checkpoints: bool,
         init_timeout: PositiveFloat,
         finish_timeout: PositiveFloat,
     ) -> None:
         offline = is_offline()
         super().__init__(
-            name=folder.name,
+            name=about.label,
             id=run_id(folder),
             save_dir=str(folder),
             project=project,
             entity=entity,
-            group="/".join(folder.parts[-3:-1]) or None,
-            tags=list(tags),
+            group=about.name,
+            job_type=about.mode,
+            tags=list(dict.fromkeys([*about.tags, *tags])),
             notes=notes,
-            config=dict(settings),
+            config={**settings, "parameters": about.parameters, "commit": about.commit},
             settings={  # the last lines on the terminal are the run's own table
                 "quiet": True,
                 "init_timeout": init_timeout,
@@ -72,6 +81,8 @@ class WandbRun(WandbLogger):
             },
         )
         self._wandb_init.pop("anonymous", None)  # Lightning passes it always, and W&B warns about it always
+        self._folder, self._about, self._uploads = folder, about, checkpoints
+        self._defined: set[str] = set()
         self._timeout = init_timeout
         self._is_lost = False
         if offline:
@@ -119,7 +130,18 @@ class WandbRun(WandbLogger):
         self._safely(lambda: super(WandbRun, self).log_hyperparams(params))
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        self._safely(lambda: self._define(metrics))
         self._safely(lambda: super(WandbRun, self).log_metrics(metrics, step))
+
+    @rank_zero_only
+    def _define(self, metrics: Iterable[str]) -> None:
+        """Has W&B's tables show the best value of a validation metric, by its direction, not the last one."""
+        for metric in sorted(name for name in set(metrics) - self._defined if name.startswith("val/")):
+            self._defined.add(metric)
+            patterns = (pattern for pattern in self._about.directions if fnmatch.fnmatchcase(metric, pattern))
+            if pattern := next(patterns, None):
+                best = self._about.directions[pattern]
+                self.experiment.define_metric(metric, summary=best, step_metric=STEP, step_sync=True)
 
     def log_image(self, key: str, images: list[Any], step: int | None = None, **kwargs: Any) -> None:
         self._safely(lambda: super(WandbRun, self).log_image(key, images, step, **kwargs))
@@ -135,14 +157,35 @@ class WandbRun(WandbLogger):
             log.warning("W&B is lost (%s): the run goes on without it; metrics.csv has all", _first_line(error))
 
     @rank_zero_only
-    def summarize(self, rows: Sequence[Row]) -> None:
-        """Puts the published numbers and the differences beside the measured ones in the run's summary."""
+    def summarize(self, rows: Sequence[Row], status: str) -> None:
+        """Puts the published numbers and the differences beside the measured ones in the run's summary.
+
+        And how it ended, and what was measured when nothing was logged any more: what a sweep of W&B optimises.
+        """
         if self._experiment is None:
             return
+        self._safely(lambda: self._say_how_it_ended(rows, status))
         for row in rows:
             values = {f"published/{row.metric}": row.published, f"difference/{row.metric}": row.difference}
             said = {name: value for name, value in values.items() if value is not None}
             self._safely(lambda said=said: self.experiment.summary.update(said))  # type: ignore[misc]
+
+    def _say_how_it_ended(self, rows: Sequence[Row], status: str) -> None:
+        logged = set(self.experiment.summary.keys())
+        late = {row.metric: row.measured for row in rows if row.metric not in logged and row.measured is not None}
+        self.experiment.summary.update({"status": status, **late})
+
+    def _upload_checkpoints(self) -> None:
+        import wandb
+
+        paths = [path for name in CHECKPOINTS if (path := self._folder / "checkpoints" / name).is_file()]
+        if not paths:
+            return
+        metadata = {"name": self._about.name, "parameters": self._about.parameters, "commit": self._about.commit}
+        artifact = wandb.Artifact(self.experiment.id, type="model", metadata=metadata)
+        for path in paths:
+            artifact.add_file(str(path))
+        self.experiment.log_artifact(artifact)
 
     @rank_zero_only
     def close(self, exit_code: int) -> None:
@@ -150,6 +193,8 @@ class WandbRun(WandbLogger):
         if self._experiment is None:
             return
         run = self.experiment
+        if self._uploads:
+            self._safely(self._upload_checkpoints)
         try:
             run.finish(exit_code=exit_code)
         except Exception as error:  # the numbers are in the run's folder, whatever W&B says

@@ -2,7 +2,6 @@
 
 import logging
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,17 +17,20 @@ from paperzoo.batches import Names
 from paperzoo.config import instantiate
 from paperzoo.datamodule import PaperData
 from paperzoo.errors import UserError
-from paperzoo.module import Direction, PaperModule, Tested
+from paperzoo.module import Direction, PaperModule
 from paperzoo.refusals import trainer_refusal
 from paperzoo.reporting.loggers import build_loggers
 from paperzoo.reporting.metrics_csv import MetricsCsv
 from paperzoo.reporting.summary import git_commit
+from paperzoo.runner.about import about
 from paperzoo.runner.callbacks import build_callbacks
 from paperzoo.runner.checkpoints import AtomicCheckpointIO
 from paperzoo.runner.folder import PROVENANCE, find_checkpoint, save_settings
 from paperzoo.runner.job import Job
 from paperzoo.runner.loop import shorten
 from paperzoo.runner.memory import keep_freed_memory
+from paperzoo.runner.objective import objective, tested
+from paperzoo.runner.trial import JobTrial, Pruning
 from paperzoo.runner.weights import load_weights
 
 DEFAULT_THREADS = torch.get_num_threads()
@@ -42,6 +44,7 @@ class Parts:
     data: PaperData
     trainer: pl.Trainer
     provenance: "Provenance"
+    pruning: Pruning
 
 
 class Provenance(Callback):
@@ -98,10 +101,14 @@ class Provenance(Callback):
         self._hours_before = checkpoint.get(PROVENANCE, {}).get("hours", 0.0)
 
 
-def build(job: Job) -> Parts:
+def build(job: Job, trial: JobTrial | None = None) -> Parts:
     """Makes the model, the data and the trainer that the settings describe.
 
     With `checkpoint=` the model has its weights. Nothing is prepared, and nothing written.
+
+    Args:
+        job: settled.
+        trial: of a search, that the job is of; None for none.
 
     Raises:
         UserError: a constructor refuses its arguments; the weights do not fit the model, or mean other things than the
@@ -122,16 +129,19 @@ def build(job: Job) -> Parts:
     if settings["checkpoint"]:
         load_weights(module, find_checkpoint(Path(settings["checkpoint"])))
     provenance = Provenance(job, module.names)
+    metric, direction = objective(settings, type(module))
+    pruning = Pruning(trial, metric)
     metrics = MetricsCsv(job.folder)
     trainer = build_trainer(
         settings,
         metrics,
-        *objective(settings, type(module)),
+        metric,
+        direction,
         keeps_best=tested(job, module) == "best",
-        loggers=build_loggers(settings.get("logger"), job.folder, settings),
-        callbacks=[provenance],
+        loggers=build_loggers(settings.get("logger"), job.folder, settings, about(job, module)),
+        callbacks=[provenance, pruning],
     )
-    return Parts(module, data, trainer, provenance)
+    return Parts(module, data, trainer, provenance, pruning)
 
 
 def build_trainer(
@@ -172,15 +182,3 @@ def build_trainer(
         raise UserError(trainer_refusal(error, settings["trainer"])) from error
     shorten(trainer)
     return trainer
-
-
-def objective(settings: Mapping[str, Any], model: type[PaperModule]) -> tuple[str | None, Direction]:
-    """The metric that chooses `best.ckpt`, None for none, and whether small or large values of it are good."""
-    metric = settings["optimize"] or model.objective
-    return metric, settings["optimize_direction"] or model.direction(metric) or model.objective_direction
-
-
-def tested(job: Job, module: PaperModule) -> Tested:
-    """The weights that a training tests in the end."""
-    metric, _ = objective(job.settings, type(module))
-    return "last" if metric is None else job.settings["weights"] or module.tested

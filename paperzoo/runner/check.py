@@ -37,7 +37,7 @@ from paperzoo.runner.judge import Judge
 KEYS = {
     *("mode", "seed", "threads", "resume", "checkpoint", "optimize", "optimize_direction", "data_root", "weights"),
     *("output_root", "published", "measured", "model", "data", "trainer", "callbacks", "logger", "paper", "judge"),
-    *("case", "average"),
+    *("case", "average", "pruner"),
 }
 """Of a run."""
 
@@ -62,6 +62,8 @@ def check(job: Job) -> None:
         problems += _section_problems(settings, section, base)
     if settings.get("judge"):
         problems += _section_problems(settings, "judge", Judge)
+    if settings.get("pruner"):
+        problems += _section_problems(settings, "pruner", None)
     for group, supplied in (("callbacks", SUPPLIED_TO_CALLBACKS), ("logger", SUPPLIED_TO_LOGGERS)):
         for name, node in (settings.get(group) or {}).items():
             if not isinstance(node, dict) or "_target_" not in node:
@@ -127,8 +129,9 @@ def _run_problems(settings: dict[str, Any]) -> Iterator[str]:
 
 
 def _sweep_problems(job: Job) -> Iterator[str]:
-    sweep = job.choices.get("sweep")
-    if sweep and HydraConfig.get().mode is not RunMode.MULTIRUN:
+    sweep, hydra = job.choices.get("sweep"), HydraConfig.get()
+    is_of_a_job = hydra.output_subdir is None  # that is resumed, or of another process of it
+    if sweep and hydra.mode is not RunMode.MULTIRUN and not is_of_a_job:
         yield f"sweep={sweep}: is for many runs, and this command starts one; type -m too: python train.py -m ..."
 
 

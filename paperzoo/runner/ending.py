@@ -4,22 +4,22 @@ import logging
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, Literal
+from datetime import datetime
+from typing import Literal
 
 import rich.console
 
-from paperzoo.config import class_of
 from paperzoo.errors import UserError
-from paperzoo.module import PaperModule
 from paperzoo.reporting.loggers import close_loggers
 from paperzoo.reporting.opening import device_name
 from paperzoo.reporting.page import duration, write_report
-from paperzoo.reporting.results import Objective, Row, comparison, terminal_table
+from paperzoo.reporting.results import Row, comparison, terminal_table
 from paperzoo.reporting.summary import Summary, write_summary
-from paperzoo.runner.build import Parts, objective, tested
+from paperzoo.runner.build import Parts
 from paperzoo.runner.folder import identity, read_summary
 from paperzoo.runner.job import Job
-from paperzoo.runner.judge import Judge
+from paperzoo.runner.objective import judged_by, objective, tested
+from paperzoo.runner.pruned import PrunedError
 from paperzoo.runner.signals import RunStoppedError
 
 log = logging.getLogger(__name__)
@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 SAME_ITEMS = "Validation and test are the same items here"
 CHOSEN_BY_THEM = "the weights were chosen by the items that they are tested on"
 
-Status = Literal["finished", "stopped", "failed"]
+Status = Literal["finished", "pruned", "stopped", "failed"]
 
 
 def validation_at_best(
@@ -55,6 +55,9 @@ def reporting(job: Job, parts: Parts, metrics: Mapping[str, float]) -> Iterator[
         status = "finished"
     except RunStoppedError as error:
         status, message, is_refused = "stopped", str(error), not parts.provenance.has_worked(parts.trainer)
+        raise
+    except PrunedError as error:
+        status, message = "pruned", str(error)
         raise
     except UserError as error:
         message, is_refused = str(error), not parts.provenance.has_worked(parts.trainer)
@@ -83,6 +86,14 @@ def _notes(job: Job, parts: Parts) -> Iterator[str]:
         yield f"{SAME_ITEMS}: {CHOSEN_BY_THEM}." if is_chosen else f"{SAME_ITEMS}."
 
 
+def _tested_weights(job: Job, parts: Parts) -> str:
+    """Which weights the results of the test are of, in words."""
+    if job.settings["mode"] == "test":
+        return str(job.settings["checkpoint"])
+    metric, _ = objective(job.settings, type(parts.module))
+    return f"best, by {metric}" if tested(job, parts.module) == "best" else "last"
+
+
 def _write_report(
     job: Job,
     parts: Parts,
@@ -109,6 +120,9 @@ def _write_report(
         objective=judged_by(job.settings, type(parts.module)),
         notes=list(_notes(job, parts)),
         bound=parts.data.bounds().predictor,
+        tested=_tested_weights(job, parts) if any(name.startswith("test/") for name in metrics) else "",
+        data=parts.data.amounts(),
+        ended=datetime.now().astimezone().isoformat(timespec="seconds"),
     )
     try:
         report = write_report(job.folder, summary)
@@ -124,15 +138,3 @@ def _write_report(
         if summary.bound:
             console.print(f"bound: a predictor that {summary.bound}")
         console.print(f"report: {report}", soft_wrap=True)
-
-
-def judged_by(settings: Mapping[str, Any], model: type[PaperModule]) -> Objective | None:
-    """The metric that compares a run with others: what `run()` returns."""
-    is_training = settings["mode"] == "train"
-    judge = class_of(settings.get("judge") or {}, Judge)
-    if judge and is_training:
-        return Objective(judge.metric, judge.direction)
-    metric, direction = objective(settings, model)
-    if metric is None:
-        return None
-    return Objective(metric if is_training else f"test/{metric.partition('/')[2]}", direction)

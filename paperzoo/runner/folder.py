@@ -23,6 +23,7 @@ from paperzoo.runner.hydra_nodes import folder_problems
 
 PROVENANCE = "paperzoo"  # the key of the provenance in a checkpoint
 MULTIRUN = "arguments.yaml"  # of a multirun: what was typed
+STORAGE = "hydra.sweeper.storage"  # of a search: not kept in a folder, see `runner.study`
 
 LENGTHS = ("trainer.max_epochs", "trainer.max_steps", "trainer.max_time")
 
@@ -31,7 +32,7 @@ VOLATILE = frozenset(
     {
         *("mode", "resume", "checkpoint", "data_root", "output_root", "logger", "callbacks", "published", "measured"),
         *("case", "average"),  # the one acts through the keys that follow it, the other after the run
-        *("paper", "threads", *LENGTHS),
+        *("paper", "threads", "pruner", *LENGTHS),
         *("trainer.accelerator", "trainer.devices", "trainer.num_nodes", "trainer.strategy"),
         *("trainer.enable_progress_bar", "trainer.enable_model_summary"),
         *("trainer.log_every_n_steps", "trainer.limit_test_batches", "trainer.limit_predict_batches"),

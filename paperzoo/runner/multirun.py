@@ -16,7 +16,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict, read_write
 from paperzoo.errors import UserError, report_user_error
 from paperzoo.files import write_text
 from paperzoo.runner.commands import resume_command
-from paperzoo.runner.folder import MULTIRUN, into_sweep_folder
+from paperzoo.runner.folder import MULTIRUN, STORAGE, into_sweep_folder
 from paperzoo.runner.starting import make_own
 
 EXIT_JOBS_FAILED = 1
@@ -59,7 +59,7 @@ class Multirun(Callback):
         if isinstance(stop, SystemExit) and stop.code == EXIT_USER_ERROR:
             return
         from paperzoo.reporting.sweep import report
-        from paperzoo.reporting.sweep_jobs import read_jobs
+        from paperzoo.reporting.sweep_jobs import ENDED, read_jobs
 
         folder = Path(config.hydra.sweep.dir)
         jobs = read_jobs(folder)
@@ -67,7 +67,7 @@ class Multirun(Callback):
             return
         report(jobs, folder)
         is_stopped = isinstance(stop, SystemExit | KeyboardInterrupt)
-        if is_stopped or any(job.state != "finished" for job in jobs):
+        if is_stopped or any(job.state not in ENDED for job in jobs):
             print(f"what is missing: {resume_command(folder)}")
         if not is_stopped and any(job.state in ("failed", "refused") for job in jobs):
             sys.exit(EXIT_JOBS_FAILED)
@@ -77,34 +77,41 @@ def _typed(config: DictConfig) -> ListConfig:
     """What was typed, so that `resume=` can start the same jobs again."""
     hydra = config.hydra
     own = [source.path for source in hydra.runtime.config_sources if source.provider == "command-line"]
-    typed = [o for o in hydra.overrides.hydra if not o.startswith(("hydra.sweep.", "hydra.mode="))]
+    remembered_elsewhere = ("hydra.sweep.", "hydra.mode=", f"{STORAGE}=")
+    typed = [o for o in hydra.overrides.hydra if not o.startswith(remembered_elsewhere)]
     return OmegaConf.create([*(f"--config-dir={Path(path).resolve()}" for path in own), *typed, *hydra.overrides.task])
 
 
-def run_job(config: DictConfig) -> float | None:
+def run_job(config: DictConfig) -> float | str | None:
     """Runs a job of a multirun; one that fails is recorded and told in a line, and the others go on.
 
     Returns:
-        What the job came to; None if it failed.
+        What the job came to; `PRUNED` if its trial was, None if it failed.
 
     Raises:
         RunStoppedError: a signal, which ends the multirun.
     """
+    from paperzoo.runner.pruned import PRUNED, PrunedError
     from paperzoo.runner.run import run
 
     hydra: Any = HydraConfig.get()
     folder = Path(hydra.runtime.output_dir)
     try:
         value = run(config)
+    except PrunedError as stop:
+        if not (folder / "summary.json").is_file():
+            record_failure(hydra, PRUNED, str(stop))
+        print(f"job {hydra.sweep.subdir}: {stop}")
+        return PRUNED
     except UserError as error:
         record_failure(hydra, "refused", str(error))
-        report_user_error(UserError(*(f"job {hydra.job.num}: {problem}" for problem in error.problems)))
+        report_user_error(UserError(*(f"job {hydra.sweep.subdir}: {problem}" for problem in error.problems)))
         return None
     except Exception as error:
         message = f"{type(error).__name__}: {error}"
         record_failure(hydra, "failed", message)
         where = write_text(folder / TRACEBACK, traceback.format_exc())
-        report_user_error(UserError(f"job {hydra.job.num}: {message} (the traceback is in {where})"))
+        report_user_error(UserError(f"job {hydra.sweep.subdir}: {message} (the traceback is in {where})"))
         return None
     _forget_failure(folder)
     return value

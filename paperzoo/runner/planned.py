@@ -1,10 +1,10 @@
-"""The jobs of a multirun, known and checked before the first one starts; what a search optimises, and where it lies."""
+"""The jobs of a multirun, known and checked before the first one starts."""
 
 import copy
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.global_hydra import GlobalHydra
@@ -14,19 +14,16 @@ from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, Overrid
 from hydra.errors import ConfigCompositionException
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
-from paperzoo.config import class_of
 from paperzoo.errors import UserError
-from paperzoo.module import PaperModule
-from paperzoo.reporting.results import Objective
+from paperzoo.refusals import refusal
 from paperzoo.runner.check import check
-from paperzoo.runner.ending import judged_by
-from paperzoo.runner.folder import LENGTHS, has_begun, identity, quoted
+from paperzoo.runner.folder import has_begun
 from paperzoo.runner.job import Job
 from paperzoo.runner.settle import settle
+from paperzoo.runner.study import settle_study
 
-STUDY = "study.db"
-DIRECTIONS: dict[str, Literal["minimize", "maximize"]] = {"min": "minimize", "max": "maximize"}
 SHOWN_JOBS = 8
+ABSENT = object()  # null is a value
 
 
 @dataclass(frozen=True)
@@ -56,16 +53,19 @@ def settle_multirun(config: DictConfig) -> None:
     plan = planned(config)
     jobs = list(_checked(config, plan))
     if "optuna" in str(config.hydra.sweeper.get("_target_")):
-        _settle_study(config, plan, jobs)
+        settle_study(config, plan.space, jobs)
+    elif config.get("pruner"):
+        raise UserError("pruner: stops trials of a search, and this is none; add sweep=..., or leave pruner out")
 
 
 def planned(config: DictConfig) -> Plan:
     """The jobs that this multirun will start.
 
     Raises:
-        UserError: an interval, of which only a search can take values.
+        UserError: an interval, of which only a search can take values; a sweep through keys that the model has not.
     """
     params = config.hydra.sweeper.get("params") or {}
+    refuse_unknown(config, params)
     lines = [*(f"{key}={value}" for key, value in params.items()), *config.hydra.overrides.task]
     parser = OverridesParser.create(config_loader=GlobalHydra.instance().config_loader())
     overrides = {override.get_key_element(): override for override in parser.parse_overrides(lines)}
@@ -76,6 +76,41 @@ def planned(config: DictConfig) -> Plan:
         raise UserError(*(f"{o.input_line}: only a search takes values of it: hydra/sweeper=optuna" for o in wide))
     (jobs,) = BasicSweeper.split_arguments(list(overrides.values()), None)
     return Plan(jobs, False, space)
+
+
+def refuse_unknown(config: DictConfig, params: Mapping[str, Any]) -> None:
+    """Refuses what a sweep goes through and the config has not, with the sweeps that would fit.
+
+    Raises:
+        UserError: there is such a key.
+    """
+    unknown = [key for key in params if not _is_key(config, key)]
+    if not unknown:
+        return
+    choices = config.hydra.runtime.choices
+    sweep, model = choices.get("sweep"), choices.get("model")
+    what = f"sweep={sweep}: goes" if sweep else "hydra.sweeper.params: go"
+    fitting = [name for name, keys in _sweeps() if all(_is_key(config, key) for key in keys)]
+    hint = f"; sweeps that fit: {', '.join(fitting)}" if fitting else ""
+    raise UserError(f"{what} through {', '.join(unknown)}, which model={model} has not{hint}")
+
+
+def _is_key(config: DictConfig, key: str) -> bool:
+    is_added, is_choice = key.startswith(("+", "~")), key in config.hydra.runtime.choices
+    if is_added or is_choice:
+        return True
+    found = OmegaConf.select(config, key, default=ABSENT, throw_on_resolution_failure=False)
+    return found is not ABSENT
+
+
+def _sweeps() -> Iterator[tuple[str, list[str]]]:
+    """The searches among the options of `sweep`, with the keys that each goes through."""
+    sources = HydraConfig.get().runtime.config_sources
+    folders = [Path(source.path) / "sweep" for source in sources if source.schema == "file"]
+    for path in sorted(path for folder in folders for path in folder.glob("*.yaml")):
+        content: Any = OmegaConf.to_container(OmegaConf.load(path))
+        if {"override /hydra/sweeper": "optuna"} in content.get("defaults", []):
+            yield path.stem, list(content["hydra"]["sweeper"]["params"])
 
 
 def _ends(overrides: Iterable[Override]) -> Iterator[list[str]]:
@@ -136,7 +171,8 @@ def _job(config: DictConfig, overrides: Sequence[str], number: int, *, resumes: 
     try:
         composed = GlobalHydra.instance().config_loader().load_sweep_config(config, list(overrides))
     except ConfigCompositionException as error:
-        raise UserError(str(error).splitlines()[0]) from error
+        options = GlobalHydra.instance().config_loader().get_group_options
+        raise UserError(refusal(error, overrides, options)) from error
     with read_write(composed.hydra), read_write(composed.hydra.job), open_dict(composed.hydra.job):
         composed.hydra.job.id, composed.hydra.job.num = str(number), number
     HydraConfig.instance().set_config(composed)
@@ -152,74 +188,3 @@ def _job(config: DictConfig, overrides: Sequence[str], number: int, *, resumes: 
     job = settle(task)
     check(job)
     return job
-
-
-# A search
-
-
-def _settle_study(config: DictConfig, plan: Plan, jobs: Sequence[Job]) -> None:
-    """Gives Optuna what the jobs say: the direction, the study's name and its database, how many trials are left."""
-    sweeper, folder = config.hydra.sweeper, Path(config.hydra.sweep.dir).resolve()
-    objective = _objective(jobs)
-    typed = {override.partition("=")[0] for override in config.hydra.overrides.hydra}
-    direction = DIRECTIONS[objective.direction]
-    said = str(getattr(sweeper.direction, "name", sweeper.direction))
-    is_default = said == "minimize" and "hydra.sweeper.direction" not in typed
-    if said != direction and not is_default:
-        raise UserError(
-            f"hydra.sweeper.direction={said}: {objective.metric} is to be {direction}d, as the model, "
-            "optimize_direction or the judge says; leave this key out"
-        )
-    _set(config, "hydra.sweeper.direction", direction)
-    _set(config, "hydra.sweeper.study_name", sweeper.study_name or _study_name(plan, jobs, objective))
-    _set(config, "hydra.sweeper.storage", sweeper.storage or f"sqlite:///{folder / STUDY}")
-    if "hydra.sweeper.max_failure_rate" not in typed:
-        _set(config, "hydra.sweeper.max_failure_rate", 1.0)  # a trial that fails is told, and does not end the search
-    _go_on(config, folder)
-
-
-def _set(config: DictConfig, key: str, value: str | float) -> None:
-    """Gives a key of Hydra a value in the multirun's config and, by an override, in those of its jobs."""
-    with read_write(config.hydra), open_dict(config.hydra):
-        OmegaConf.update(config, key, value)
-        config.hydra.overrides.hydra.append(f"{key}={quoted(value) if isinstance(value, str) else value}")
-
-
-def _objective(jobs: Sequence[Job]) -> Objective:
-    models = [class_of(job.settings["model"], PaperModule) for job in jobs]
-    objectives = {judged_by(job.settings, model) for job, model in zip(jobs, models, strict=True) if model}
-    if None in objectives:
-        raise UserError("optimize: a search needs the metric that says which job is best: optimize=val/...")
-    if len(objectives) > 1:
-        told = ", ".join(sorted(f"{one.metric} ({one.direction})" for one in objectives if one))
-        raise UserError(f"optimize: the jobs of this search would optimise different things: {told}; name one")
-    (objective,) = objectives
-    assert objective is not None
-    return objective
-
-
-def _study_name(plan: Plan, jobs: Sequence[Job], objective: Objective) -> str:
-    """The same for searches of the same space with the same runs, and for no others."""
-    settings = jobs[0].settings
-    searched = {
-        **settings,
-        "lengths": [settings["trainer"].get(key.partition(".")[2]) for key in LENGTHS],
-        "space": sorted(plan.space),
-        "objective": list(objective),
-    }
-    names = {job.name for job in jobs}
-    return f"{names.pop() if len(names) == 1 else 'multirun'} {identity(searched)}"
-
-
-def _go_on(config: DictConfig, folder: Path) -> None:
-    """Of a search that goes on in its folder: only the trials that are missing, in folders of their own."""
-    numbers = [int(path.name) for path in folder.glob("*") if path.name.isdigit()]
-    if not numbers:
-        return
-    import optuna
-
-    sweeper = config.hydra.sweeper
-    study = optuna.create_study(study_name=sweeper.study_name, storage=sweeper.storage, load_if_exists=True)
-    ended = sum(trial.state.is_finished() for trial in study.trials)
-    _set(config, "hydra.sweeper.n_trials", max(0, sweeper.n_trials - ended))
-    _set(config, "hydra.sweep.subdir", f"${{paperzoo.sum:${{hydra.job.num}},{max(numbers) + 1}}}")

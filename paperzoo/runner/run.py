@@ -28,7 +28,7 @@ from paperzoo.reporting.metrics_csv import FILE_NAME as METRICS_FILE
 from paperzoo.reporting.metrics_csv import read_metrics
 from paperzoo.reporting.predictions import KeepFirstBatch, Predictions, as_table, terminal_rows, write_predictions
 from paperzoo.reporting.sweep_jobs import FAILURE
-from paperzoo.runner.build import Parts, build, objective
+from paperzoo.runner.build import Parts, build
 from paperzoo.runner.check import check
 from paperzoo.runner.checkpoints import Checkpoints
 from paperzoo.runner.commands import resume_command
@@ -40,9 +40,12 @@ from paperzoo.runner.estimate import estimate, foresee
 from paperzoo.runner.folder import has_begun, nothing_to_do, objective_value, read_checkpoint, save_settings
 from paperzoo.runner.job import Job
 from paperzoo.runner.judge import Judge
+from paperzoo.runner.objective import objective
+from paperzoo.runner.pruned import PrunedError
 from paperzoo.runner.settle import settle
 from paperzoo.runner.signals import RunStoppedError, ending_signals
 from paperzoo.runner.starting import HOLDER, LOCK, held
+from paperzoo.runner.trial import trial_of
 from paperzoo.runner.weights import give_weights
 
 warnings.filterwarnings("ignore", message=".*LeafSpec.*")  # Lightning 2.6 under torch 2.13 and later
@@ -56,6 +59,7 @@ def run(config: DictConfig) -> float | None:
     Raises:
         UserError: whatever the user can mend; all of it together where it can be known before training.
         RunStoppedError: a signal.
+        PrunedError: the search that the run is a trial of has seen enough.
     """
     folder = Path(HydraConfig.get().runtime.output_dir)
     with ending_signals(folder if config.mode == "train" else None), held(folder):
@@ -81,7 +85,10 @@ def _run(config: DictConfig, folder: Path) -> float | None:
                 prepare(job)
                 forget(folder, Path(config.output_root))
                 return None
-            parts = build(job)
+            trial = trial_of(HydraConfig.get(), job.settings.get("pruner"))
+            if trial and trial.is_pruned():
+                raise PrunedError("another job of this trial was pruned before this one began")
+            parts = build(job, trial)
             if job.settings["mode"] == "estimate":
                 estimate(job, parts)
                 forget(folder, Path(config.output_root))
@@ -155,6 +162,7 @@ def train(job: Job, parts: Parts) -> float | None:
         keeper = next((c for c in trainer.checkpoint_callbacks if isinstance(c, Checkpoints)), None)
         logged = read_metrics(job.folder / METRICS_FILE)
         metrics |= {name: pairs[-1][1] for name, pairs in logged.items() if not name.startswith("test/")}
+        parts.pruning.refuse_pruned()
         kept = keeper.best_value if keeper else None
         best = metrics.get(objective(job.settings, type(module))[0] or "") if kept is None else kept
         if keeper and kept is not None:

@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Int64, UInt8
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
 from paperzoo.batches import (
@@ -26,8 +25,8 @@ from paperzoo.batches import (
 from paperzoo.datamodule import stream_seed
 from paperzoo.module import Measures, OptimizerFactory, PaperModule, scheduled
 from paperzoo.nn.flow import Image, ImageFlow, Label, Latents, PerImage
-from paperzoo.reporting.images import image_grid, save_png
-from paperzoo.reporting.style import BLUE, WIDTH, open_axes
+from paperzoo.reporting.images import save_png
+from paperzoo.tasks.density_figures import reconstruction_figure, rows_of_images
 from paperzoo.tasks.latents import RowsFile, as_latents, as_rows, save_pictures
 
 Batch = Images | LabelledImages | AttributedImages
@@ -35,7 +34,7 @@ Predicted = Batch | ComparedImages | LatentVectors
 Columns = dict[str, Tensor | list[str]]
 Bytes = UInt8[Tensor, "batch channel height width"]
 
-GRID_COLUMNS = 8
+GRID_COLUMNS, MOST_COLUMNS = 8, 20  # of samples in a picture
 DECODED, EDITED = "decoded", "edited"  # the folders of pictures that a prediction makes
 SHOWN_ATTRIBUTES = ("Smiling", "Pale_Skin", "Blond_Hair", "Narrow_Eyes", "Young", "Male")  # Glow's Figure 6
 
@@ -291,16 +290,29 @@ class DensityModule(PaperModule):
         image = batch.image[: self.samples]
         with self._evaluation():
             rows = {f"T={temperature:g}": self.sample(temperature) for temperature in self.temperatures}
-            figures = {"samples": _rows_of_images("Samples by temperature", rows)}
+            of_class = "" if self.sample_label(1) is None else ", class by class"
+            caption = f"Samples that the model draws at each temperature T{of_class}"
+            figures = {"samples": rows_of_images("Samples by temperature", rows, self._sample_columns(), caption)}
             if len(image) > 1:
                 way = self.interpolate(image[:1], image[1:2])
-                figures["interpolation"] = _rows_of_images("From one real image to another", {"": way})
+                caption = "What the model makes of the straight line between the latents of two held-out images"
+                figures["interpolation"] = rows_of_images(
+                    "From one real image to another", {"": way}, len(way), caption
+                )
             figures["reconstruction"] = self._reconstruction_figure(image)
             if self.attribute_means is not None:
                 shown = self._shown_attributes()
                 rows = {name: self.manipulate(image[:1], index) for name, index in shown.items()}
-                figures["attributes"] = _rows_of_images("Attributes moved from alpha=-1 to 1", rows)
+                caption = "A held-out image, its latents moved along the direction of each attribute"
+                title, columns = "Attributes moved from alpha=-1 to 1", self.interpolation_steps
+                figures["attributes"] = rows_of_images(title, rows, columns, caption)
         return figures
+
+    def _sample_columns(self) -> int:
+        """Of a class-conditional model as many as it has classes, if that makes full rows; else all in one row."""
+        label = self.sample_label(self.samples)
+        classes = self.samples if label is None else int(label.max()) + 1
+        return classes if self.samples % classes == 0 else self.samples
 
     def write_predictions(self, names: Sequence[str], batch: Predicted, folder: Path) -> list[Path]:
         if self.decoded:
@@ -330,10 +342,12 @@ class DensityModule(PaperModule):
                 images[f"samples_T{temperature:.2f}"] = self.sample(temperature)
             if len(batch.image) > 1:
                 images["interpolation"] = self.interpolate(batch.image[:1], batch.image[1:2])
+        is_labelled = self.sample_label(1) is not None
+        columns = self._sample_columns() if is_labelled and self._sample_columns() <= MOST_COLUMNS else GRID_COLUMNS
         written: list[Path] = []
         for name, image in images.items():
             picture, array = folder / f"{name}.png", folder / f"{name}.npy"
-            save_png(image, picture, columns=GRID_COLUMNS)
+            save_png(image, picture, columns=columns)
             np.save(array, image.cpu().numpy(), allow_pickle=False)
             written += [picture, array]
         return written
@@ -365,21 +379,4 @@ class DensityModule(PaperModule):
         decoded = self.flow.decode(latents)
         per_image = (decoded - x).abs().flatten(1).amax(1)
         per_level = [(a - b).abs().max() for a, b in zip(self.flow.encode(decoded), latents, strict=True)]
-        levels = range(1, len(per_level) + 1)
-        smallest = 1e-12  # a logarithmic axis has no 0
-        figure = Figure(figsize=(WIDTH, 3.2), layout="constrained")
-        left, right = figure.subplots(1, 2)
-        left.bar(range(len(per_image)), per_image.clamp(min=smallest).cpu(), color=BLUE)
-        left.set(title="max |x - decode(encode(x))|", xlabel="image", yscale="log")
-        right.bar(levels, [max(float(error), smallest) for error in per_level], color=BLUE)
-        right.set(title="max |eps - encode(decode(eps))|", xlabel="level", xticks=levels, yscale="log")
-        for axes in (left, right):
-            open_axes(axes, grid="y")
-        left.xaxis.set_major_locator(MaxNLocator(integer=True))
-        return figure
-
-
-def _rows_of_images(title: str, rows: dict[str, Bytes]) -> Figure:
-    columns = max(len(images) for images in rows.values())
-    labels = list(rows) if any(rows) else []
-    return image_grid(torch.cat(list(rows.values())), columns, row_labels=labels, title=title)
+        return reconstruction_figure(per_image.tolist(), [float(error) for error in per_level])

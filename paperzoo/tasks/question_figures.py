@@ -23,14 +23,17 @@ from paperzoo.reporting.style import (
     picture_axes,
 )
 
-PANEL_HEIGHT = 2.9
+Box = tuple[float, float, float, float]  # left, bottom, width, height
+
+PANEL_HEIGHT = 2.25  # inches, below the question
+LINE_HEIGHT = 0.17  # of a question
 COLUMNS = 2
 OTHER, UNJUDGED = LIGHT_GREY, BLUE
 MOST_ANSWERS = 3  # with a bar each, and the right one if it is not among them
 QUESTION_LETTERS, QUESTION_LINES = 56, 4
 CONTEXT_LETTERS, CONTEXT_LINES = 36, 16
 ANSWER_LETTERS = 13
-CONTEXT, BARS = (0.03, 0.04, 0.45, 0.7), (0.76, 0.08, 0.14, 0.62)  # left, bottom, width, height within a panel
+CONTEXT, BARS = (0.03, 0.04, 0.45, 0.9), (0.76, 0.08, 0.14, 0.82)  # left, bottom, width, height below the question
 
 
 def answer_figure(
@@ -51,16 +54,18 @@ def answer_figure(
         answer_names: what the answers stand for.
     """
     rows = math.ceil(len(told) / COLUMNS)
-    figure = Figure(figsize=(WIDTH, PANEL_HEIGHT * rows))
+    questions = [_lines(question, QUESTION_LETTERS) for question, _ in told]
+    height = PANEL_HEIGHT + LINE_HEIGHT * min(max(map(len, questions)), QUESTION_LINES)
+    context_box, bars_box = (_below_the_question(box, PANEL_HEIGHT / height) for box in (CONTEXT, BARS))
+    figure = Figure(figsize=(WIDTH, height * rows))
     panels = figure.subfigures(rows, COLUMNS, squeeze=False).flatten()
-    for item, (panel, (question, context)) in enumerate(zip(panels, told, strict=False)):
-        lines = _lines(question, QUESTION_LETTERS)
-        _write(panel, lines[:QUESTION_LINES], more=len(lines) > QUESTION_LINES)
+    for item, (panel, lines, (_, context)) in enumerate(zip(panels, questions, told, strict=False)):
+        _write(panel, lines[:QUESTION_LINES], context_box, more=len(lines) > QUESTION_LINES)
         if isinstance(batch, ImageQuestions):
-            _show_image(panel, batch.image[item])
+            _show_image(panel, batch.image[item], context_box)
         else:
-            _tell(panel, context)
-        _draw_answers(panel, probabilities[item], int(batch.answer[item]), answer_names)
+            _tell(panel, context, context_box)
+        _draw_answers(panel.add_axes(bars_box), probabilities[item], int(batch.answer[item]), answer_names)
     figure.set_label(
         "Questions, and the likeliest answers with their probabilities; the right answer is ticked, the given one is "
         "green where it is right and red where it is wrong"
@@ -102,37 +107,42 @@ def _lines(text: str, letters: int, indent: str = "") -> list[str]:
     ]
 
 
-def _write(panel: SubFigure, lines: Sequence[str], *, more: bool) -> None:
+def _below_the_question(box: Box, share: float) -> Box:
+    """The same box of a panel of which only a share lies below the question."""
+    left, bottom, width, height = box
+    return left, bottom * share, width, height * share
+
+
+def _write(panel: SubFigure, lines: Sequence[str], box: Box, *, more: bool) -> None:
     """The question, as a heading."""
     text = "\n".join(lines) + (" \N{HORIZONTAL ELLIPSIS}" if more else "")
-    left, bottom, _, height = CONTEXT
+    left, bottom, _, height = box
     above = bottom + height + 0.03
     panel.text(left, above, text, fontsize=9, fontweight="bold", va="bottom", parse_math=False)
 
 
-def _show_image(panel: SubFigure, image: Tensor) -> None:
-    axes = panel.add_axes(CONTEXT, anchor="NW")
+def _show_image(panel: SubFigure, image: Tensor, box: Box) -> None:
+    axes = panel.add_axes(box, anchor="NW")
     # few pixels stay the squares they are
     axes.imshow(image.permute(1, 2, 0).cpu().numpy(), cmap="gray", interpolation="nearest")
     picture_axes(axes)
 
 
-def _tell(panel: SubFigure, context: str) -> None:
+def _tell(panel: SubFigure, context: str, box: Box) -> None:
     """The end of the story."""
     lines = _lines(context, CONTEXT_LETTERS, indent="   ")
     if len(lines) > CONTEXT_LINES:
         lines = ["\N{HORIZONTAL ELLIPSIS}", *lines[1 - CONTEXT_LINES :]]
-    left, bottom, _, height = CONTEXT
+    left, bottom, _, height = box
     panel.text(left, bottom + height, "\n".join(lines), fontsize=7.5, va="top", linespacing=1.15, parse_math=False)
 
 
-def _draw_answers(panel: SubFigure, probability: Tensor, right: int, names: Sequence[str]) -> None:
+def _draw_answers(axes: Axes, probability: Tensor, right: int, names: Sequence[str]) -> None:
     shown = probability.argsort(descending=True)[:MOST_ANSWERS].tolist()
     given = shown[0]
     if right not in (UNKNOWN, *shown):
         shown.append(right)
     judged = UNJUDGED if right == UNKNOWN else RIGHT if given == right else WRONG
-    axes = panel.add_axes(BARS)
     heights = [float(probability[answer]) for answer in shown]
     colours = [judged, *[OTHER] * (len(shown) - 1)]
     bars = axes.barh(range(len(shown)), heights, height=0.62, color=colours)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 import torch
 import torch.nn.functional as F
 from annotated_types import Ge
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
 from paperzoo.batches import ImageQuestions, ObjectQuestions, StoryQuestions
@@ -124,7 +124,8 @@ class QuestionModule(PaperModule):
 
     def figures(self, batch: Questions) -> "dict[str, Figure]":
         """Questions with the image, the objects or the story and the answers; accuracy of each kind, published too."""
-        shown = type(batch)(*(column[:SHOWN_QUESTIONS] for column in batch))
+        chosen = varied_questions(batch)
+        shown = type(batch)(*(column[chosen] for column in batch))
         probabilities = self.network(shown)[-1].softmax(1)
         drawn = {"questions": answer_figure(shown, probabilities, self.tell(shown), self.names.answers)}
         accuracies = {
@@ -137,3 +138,20 @@ class QuestionModule(PaperModule):
             published = {name: self.published.get(f"test/accuracy_{name}") for name in accuracies}
             drawn["kinds"] = kind_figure(accuracies, published)
         return drawn
+
+
+def varied_questions(batch: Questions) -> Int64[Tensor, " shown"]:
+    """The places of some questions of a batch: about different images (objects, stories), as far as there are any.
+
+    Questions about the same thing follow one another; of each thing another one is taken, first, second, ...
+    """
+    about = batch[0].flatten(1)
+    is_new = torch.ones(len(about), dtype=torch.bool)
+    is_new[1:] = (about[1:] != about[:-1]).any(1).cpu()
+    starts = is_new.nonzero().flatten().tolist()
+    things = [range(start, end) for start, end in zip(starts, [*starts[1:], len(about)], strict=True)]
+    turns = [
+        [thing[(place + turn) % len(thing)] for place, thing in enumerate(things)] for turn in range(SHOWN_QUESTIONS)
+    ]
+    taken = list(dict.fromkeys(place for turn in turns for place in turn))[:SHOWN_QUESTIONS]
+    return torch.tensor(sorted(taken), device=about.device)

@@ -432,7 +432,7 @@ def test_the_board_figure_shows_the_puzzle_that_was_solved_last_up_to_that_step(
     assert [text.get_text() for text in panels[-1].texts] == [str(digit) for digit in batch.solution[1].tolist()]
     [curves] = drawn["solved"].axes
     by_givens = {line.get_label(): np.asarray(line.get_ydata()).tolist() for line in curves.get_lines()}
-    assert by_givens == {"4": [0, 0, 50, 50], "5": [0, 100, 0, 100]}
+    assert by_givens == {"4 givens": [0, 0, 50, 50], "5 givens": [0, 100, 0, 100]}
 
 
 def test_a_wrong_digit_is_shown_apart_from_right_and_given_ones() -> None:
@@ -494,3 +494,13 @@ def test_the_step_figure_has_a_number_for_each_kind_and_step() -> None:
     axes = figures.step_figure(accuracy, ["one_jump", "two_jumps"]).axes[0]
     assert [text.get_text() for text in axes.texts] == ["25.0", "100.0", "50.0"]
     assert [label.get_text() for label in axes.get_yticklabels()] == ["one jump", "two jumps"]
+
+
+def test_many_numbers_of_givens_are_told_by_a_bar_of_colours_and_few_by_a_legend() -> None:
+    shares = {givens: torch.linspace(0, givens / 40, 8) for givens in range(17, 38)}
+    axes, bar = figures.solved_figure(shares).axes
+    assert len(axes.get_lines()) == 21
+    assert bar.get_ylabel() == "givens"
+    few = figures.solved_figure({17: shares[17], 20: shares[20]})
+    assert len(few.axes) == 1
+    assert [text.get_text() for text in few.legends[0].get_texts()] == ["17 givens", "20 givens"]

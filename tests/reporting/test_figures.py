@@ -5,10 +5,11 @@ import pytest
 import torch
 from matplotlib.figure import Figure
 from PIL import Image
-from pytorch_lightning.loggers import TensorBoardLogger
 
 from paperzoo.batches import LabelledImages
+from paperzoo.reporting.about import About
 from paperzoo.reporting.figures import Figures
+from paperzoo.reporting.loggers import TensorBoard, close_loggers
 from tests.tiny_training import TinyData, TinyModel, tiny_trainer
 
 
@@ -101,10 +102,10 @@ def test_an_error_in_a_figure_is_a_warning_and_the_training_goes_on(tmp_path, ca
 
 def test_tensorboard_gets_the_figures(tmp_path):
     trainer = tiny_trainer(tmp_path, Figures(every_n_epochs=1), max_epochs=1)
-    tensorboard = TensorBoardLogger(str(tmp_path), name="tensorboard", version="")
+    tensorboard = TensorBoard(tmp_path, About("tiny", "", "train"))
     trainer.loggers = [*trainer.loggers, tensorboard]
     trainer.fit(painter(), TinyData())
-    tensorboard.finalize("success")
+    close_loggers([tensorboard], "finished")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     events = EventAccumulator(tensorboard.log_dir)

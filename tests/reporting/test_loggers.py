@@ -11,10 +11,14 @@ import wandb
 from hydra import compose, initialize_config_dir
 from pytorch_lightning import Callback
 from pytorch_lightning.loggers import TensorBoardLogger
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.hparams.api_pb2 import Status
+from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
 import paperzoo.cli  # noqa: F401 - its resolvers
 from paperzoo.errors import UserError
 from paperzoo.reporting import wandb_run
+from paperzoo.reporting.about import About
 from paperzoo.reporting.figures import Figures
 from paperzoo.reporting.loggers import build_loggers, close_loggers, open_loggers
 from paperzoo.reporting.results import Row
@@ -26,9 +30,21 @@ WANDB = {
     "entity": None,
     "tags": [],
     "notes": None,
+    "checkpoints": False,
     "init_timeout": 5.0,
     "finish_timeout": 1.0,
 }
+ABOUT = About(
+    name="glow/cifar10",
+    label="lr=0.003 seed=1",
+    mode="train",
+    tags=["glow", "cifar10", "train"],
+    hyperparameters={"model.depth": 4, "model.coupling": "affine", "model.optimizer.lr": 3e-3, "seed": 1},
+    directions={"val/loss": "min", "val/accuracy*": "max"},
+    shown=["val/loss", "test/loss", "val/judged"],
+    parameters=123,
+    commit="1a2b3c4",
+)
 TENSORBOARD = {"_target_": "paperzoo.reporting.loggers.TensorBoard"}
 
 
@@ -47,7 +63,7 @@ def folder(tmp_path):
 
 
 def test_tensorboard_writes_into_the_run_folder(folder):
-    (logger,) = build_loggers({"tensorboard": TENSORBOARD}, folder, {})
+    (logger,) = build_loggers({"tensorboard": TENSORBOARD}, folder, {}, ABOUT)
     assert isinstance(logger, TensorBoardLogger)
     assert Path(logger.log_dir) == folder / "tensorboard"
     logger.log_metrics({"val/loss": 1.0}, 0)
@@ -100,7 +116,7 @@ def test_two_offline_runs_in_one_process_are_two_runs_and_are_closed(no_account,
     recorded = []
     for job, status in (("0", "finished"), ("1", "failed")):
         (wandb_logger,) = loggers = build_loggers(
-            {"wandb": WANDB}, folder / job, {"seed": 0, "logger": {"wandb": WANDB}}
+            {"wandb": WANDB}, folder / job, {"seed": 0, "logger": {"wandb": WANDB}}, ABOUT
         )
         trainer = tiny_trainer(folder / job, Figures(every_n_epochs=1), max_epochs=1)
         trainer.loggers = [*trainer.loggers, *loggers]
@@ -110,9 +126,11 @@ def test_two_offline_runs_in_one_process_are_two_runs_and_are_closed(no_account,
         recorded.append(run.id)
         assert run.config["seed"] == 0
         assert run.config["logger"] == {"wandb": WANDB}
-        assert run.group == "cifar10/" + folder.name
+        assert (run.name, run.group, run.job_type) == ("lr=0.003 seed=1", "glow/cifar10", "train")
+        assert run.tags == ("glow", "cifar10", "train")
+        assert (run.config["parameters"], run.config["commit"]) == (123, "1a2b3c4")
         rows = [Row("test/loss", 1.0, "Table 1", "min", 1.5)]
-        wandb_logger.summarize(rows)
+        wandb_logger.summarize(rows, status)
         assert run.summary["published/test/loss"] == 1.0
         assert run.summary["difference/test/loss"] == 0.5
         close_loggers(loggers, status, rows)
@@ -122,8 +140,57 @@ def test_two_offline_runs_in_one_process_are_two_runs_and_are_closed(no_account,
     assert recorded[0] != recorded[1]
 
 
+def test_wandb_keeps_the_best_value_of_each_metric_and_what_was_judged_at_the_end(no_account, folder):
+    (wandb_logger,) = loggers = build_loggers({"wandb": WANDB}, folder, {}, ABOUT)
+    open_loggers(loggers)
+    for step, (loss, accuracy) in enumerate([(2.0, 0.1), (1.0, 0.9), (3.0, 0.5)]):
+        wandb_logger.log_metrics({"val/loss": loss, "val/accuracy_first": accuracy}, step)
+    rows = [Row("val/judged", direction="min", measured=0.25), Row("val/loss", direction="min", measured=1.0)]
+    wandb_logger.summarize(rows, "pruned")
+    summary = wandb_logger.experiment.summary
+    assert summary["val/loss"]["min"] == 1
+    assert summary["val/accuracy_first"]["max"] == 0.9
+    assert (summary["val/judged"], summary["status"]) == (0.25, "pruned")
+    close_loggers(loggers, "pruned", rows)
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+def test_checkpoints_are_uploaded_when_asked_for(no_account, folder, wanted, monkeypatch):
+    (folder / "checkpoints").mkdir(parents=True)
+    (folder / "checkpoints" / "best.ckpt").write_bytes(b"weights")
+    logged = []
+    monkeypatch.setattr(wandb.Run, "log_artifact", lambda run, artifact: logged.append(artifact))
+    loggers = build_loggers({"wandb": {**WANDB, "checkpoints": wanted}}, folder, {}, ABOUT)
+    open_loggers(loggers)
+    close_loggers(loggers, "finished")
+    assert [(artifact.type, list(artifact.manifest.entries)) for artifact in logged] == [
+        ("model", ["best.ckpt"])
+    ] * wanted
+
+
+def test_tensorboard_holds_hyperparameters_with_metrics_figures_and_test_in_one_file(folder):
+    loggers = build_loggers({"tensorboard": TENSORBOARD}, folder, {}, ABOUT)
+    open_loggers(loggers)
+    trainer = trained(loggers, folder, lambda: None)
+    trainer.test(tiny_model(), TinyData(), verbose=False)
+    close_loggers(loggers, "finished", [Row("val/judged", direction="min", measured=0.25)])
+    events = EventAccumulator(str(folder / "tensorboard"))
+    events.Reload()
+    assert len(list((folder / "tensorboard").glob("events*"))) == 1
+    assert {"val/loss", "test/loss", "val/judged"} <= set(events.Tags()["scalars"])
+    plugin = {
+        tag: HParamsPluginData.FromString(content) for tag, content in events.PluginTagToContent("hparams").items()
+    }
+    start = plugin["_hparams_/session_start_info"].session_start_info
+    assert start.hparams["model.coupling"].string_value == "affine"
+    assert start.hparams["model.optimizer.lr"].number_value == 3e-3
+    experiment = plugin["_hparams_/experiment"].experiment
+    assert {info.name.tag for info in experiment.metric_infos} == {"val/loss", "test/loss", "val/judged"}
+    assert plugin["_hparams_/session_end_info"].session_end_info.status == Status.STATUS_SUCCESS
+
+
 def test_closing_loggers_that_never_logged_does_nothing(no_account, folder):
-    close_loggers(build_loggers({"wandb": WANDB, "tensorboard": TENSORBOARD}, folder, {}), "failed")
+    close_loggers(build_loggers({"wandb": WANDB, "tensorboard": TENSORBOARD}, folder, {}, ABOUT), "failed")
     assert not (folder / "wandb").exists()
 
 
@@ -160,7 +227,7 @@ class AtEpochEnd(Callback):
 def test_a_server_that_cannot_be_reached_is_told_and_the_run_recorded_offline(server, folder, caplog):
     server.kill()
     server.wait()
-    (logger,) = loggers = build_loggers({"wandb": WANDB}, folder, {})
+    (logger,) = loggers = build_loggers({"wandb": WANDB}, folder, {}, ABOUT)
     open_loggers(loggers)
     assert "cannot be reached (ConnectionError); this run is recorded offline" in caplog.text
     assert logger.experiment.offline
@@ -172,7 +239,7 @@ def test_who_insists_on_a_server_that_cannot_be_reached_is_refused(server, folde
     server.kill()
     server.wait()
     monkeypatch.setenv("WANDB_MODE", "online")
-    loggers = build_loggers({"wandb": WANDB}, folder, {})
+    loggers = build_loggers({"wandb": WANDB}, folder, {}, ABOUT)
     with pytest.raises(UserError, match=r"cannot be reached.*WANDB_MODE=online insists"):
         open_loggers(loggers)
     monkeypatch.delenv("WANDB_API_KEY")
@@ -181,7 +248,7 @@ def test_who_insists_on_a_server_that_cannot_be_reached_is_refused(server, folde
 
 
 def test_a_server_that_dies_in_the_middle_stops_no_run(server, folder, caplog):
-    loggers = build_loggers({"wandb": WANDB}, folder, {})
+    loggers = build_loggers({"wandb": WANDB}, folder, {}, ABOUT)
     open_loggers(loggers)
     assert not loggers[0].experiment.offline
     assert trained(loggers, folder, server.kill).current_epoch == 3
@@ -191,7 +258,7 @@ def test_a_server_that_dies_in_the_middle_stops_no_run(server, folder, caplog):
 
 
 def test_a_service_of_wandb_that_dies_in_the_middle_stops_no_run(server, folder, caplog):
-    loggers = build_loggers({"wandb": WANDB}, folder, {})
+    loggers = build_loggers({"wandb": WANDB}, folder, {}, ABOUT)
     open_loggers(loggers)
 
     def kill_service():
@@ -203,7 +270,7 @@ def test_a_service_of_wandb_that_dies_in_the_middle_stops_no_run(server, folder,
     assert trained(loggers, folder, kill_service).current_epoch == 3
     close_loggers(loggers, "finished")
     assert caplog.text.count("W&B is lost") == 1
-    (next_run,) = build_loggers({"wandb": WANDB}, folder / "1", {})
+    (next_run,) = build_loggers({"wandb": WANDB}, folder / "1", {}, ABOUT)
     open_loggers([next_run])
     assert not next_run.experiment.offline
     assert next_run.experiment is not loggers[0].experiment

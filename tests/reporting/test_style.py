@@ -5,10 +5,19 @@ from pathlib import Path
 
 import pytest
 from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
 
 from paperzoo.reporting import style
+from paperzoo.tasks.adaptation.figures import CLASS_COLOURS
 
 PACKAGE = Path(style.__file__).parents[1]
+PALE = 0.5  # of the luminance of white
+
+
+def luminance(colour):
+    """Relative luminance, as WCAG defines it."""
+    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in to_rgb(colour)]
+    return sum(weight * part for weight, part in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
 
 
 @pytest.mark.parametrize(("count", "rows", "spare"), [(1, 1, 0), (4, 1, 0), (5, 2, 3), (8, 2, 0)])
@@ -51,3 +60,16 @@ def test_what_is_open_has_no_frame_above_and_on_the_right_and_a_picture_no_ticks
     style.picture_axes(picture)
     assert [side for side in opened.spines if opened.spines[side].get_visible()] == ["left", "bottom"]
     assert not picture.get_xticks().size and not picture.get_yticks().size
+
+
+def test_no_curve_and_no_class_is_pale_on_white():
+    for colour in (*(style.ordered_colour(place, 21) for place in range(21)), *CLASS_COLOURS):
+        assert luminance(colour) < PALE
+
+
+def test_a_bar_of_colours_gives_each_number_its_own():
+    figure = Figure()
+    axes = figure.subplots()
+    colours = style.ordered_bar(figure, axes, [17, 20, 37], label="givens")
+    assert luminance(colours[0]) < luminance(colours[1]) < luminance(colours[2])
+    assert figure.axes[1].get_ylabel() == "givens"

@@ -1,7 +1,10 @@
 import csv
 import io
+import itertools
 import json
 import re
+import subprocess
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,9 +16,13 @@ from omegaconf import OmegaConf
 from rich.console import Console
 
 from paperzoo.cli import CONFIG_FOLDER
+from paperzoo.reporting.metrics_csv import MetricsCsv
 from paperzoo.reporting.results import average_problems
-from paperzoo.reporting.sweep import csv_text, page, report, short_names, terminal_parts
+from paperzoo.reporting.scales import scale
+from paperzoo.reporting.sweep import csv_text, report, terminal_parts
 from paperzoo.reporting.sweep_jobs import Sweep, read_jobs, sweep_of
+from paperzoo.reporting.sweep_page import STUDY, curves, importance, page, settings
+from paperzoo.reporting.sweep_table import short_names
 from tests.reporting.test_page import NASTY, Page
 
 LOSS = {"metric": "val/loss", "direction": "min"}
@@ -274,6 +281,117 @@ def test_the_terminal_table_fits_80_columns(tmp_path: Path) -> None:
     assert max(map(len, lines)) <= 80
     assert "0.1235" in lines[5]
     assert "... and 20 more in sweep.html" in "\n".join(lines)
+
+
+# What the page draws
+
+
+def write_searched(folder: Path) -> None:
+    """Six jobs that differ in a rate over three decades, a word and the seed, with curves; and one that failed."""
+    for number, (lr, kind, seed) in enumerate(itertools.product((1e-4, 1e-2), ("affine", "additive"), (0, 1))):
+        typed = {"model.lr": f"{lr:g}", "model.coupling": kind, "seed": str(seed)}
+        value = 4 - number / 10
+        write_job(folder, number, typed, {"val/loss": value, "test/loss": value + 0.1})
+        logger = MetricsCsv(folder / str(number))
+        for step in range(0, 100, 10):
+            logger.log_metrics({"val/loss": value + 10 / (step + 1)}, step)
+    write_job(folder, 8, {"model.lr": "1", "model.coupling": "affine", "seed": "0"}, {}, status="failed", message=NASTY)
+
+
+def test_each_job_is_a_line_through_its_settings_to_what_it_came_to(tmp_path: Path) -> None:
+    write_searched(tmp_path)
+    drawn = settings(sweep_in(tmp_path))
+    assert drawn is not None
+    assert [axis.name for axis in drawn.axes] == ["model.lr", "model.coupling", "seed", "val/loss"]
+    assert [text for _, text in drawn.axes[0].scale.marks] == ["0.0001", "0.01"]
+    assert [text for _, text in drawn.axes[1].scale.marks] == ["additive", "affine"]
+    best, worst = drawn.tracks[-1], drawn.tracks[0]
+    assert (best.job, best.colour, best.label) == (0, "o0", "7: val/loss 3.3")
+    assert (worst.job, worst.colour, worst.label) == (7, "o7", "0: val/loss 4")
+    assert best.places[0] > worst.places[0]
+    assert best.places[-1] < worst.places[-1]
+
+
+def test_the_mean_over_the_jobs_of_a_value_is_marked(tmp_path: Path) -> None:
+    write_searched(tmp_path)
+    drawn = settings(sweep_in(tmp_path))
+    assert drawn is not None
+    (low, mean_of_low), (high, mean_of_high) = drawn.means[0]
+    assert low < high
+    assert mean_of_low > mean_of_high
+    ends = [place for track in drawn.tracks for place in track.places[-1:]]
+    assert mean_of_low == pytest.approx(sum(sorted(ends)[4:]) / 4)
+
+
+def test_the_curves_of_all_jobs_lie_on_one_chart_the_best_above(tmp_path: Path) -> None:
+    write_searched(tmp_path)
+    drawn = curves(sweep_in(tmp_path))
+    assert drawn is not None
+    assert drawn.title == "val/loss"
+    assert [line.curve.job for line in drawn.lines] == [7, 6, 5, 4, 3, 2, 1, 0]
+    best, worst = "job 7 (lr 0.01, coupling additive, seed 1)", "job 0 (lr 0.0001, coupling affine, seed 0)"
+    assert drawn.lines[-1].curve.label == best
+    assert drawn.ends == (best, worst)
+
+
+def test_a_sweep_in_which_nothing_varied_or_nothing_came_out_draws_nothing(tmp_path: Path) -> None:
+    write_job(tmp_path, 0, {"seed": "0"}, {"val/loss": 1.0})
+    write_job(tmp_path, 1, {"seed": "1"}, None)
+    sweep = sweep_in(tmp_path)
+    assert settings(sweep) is None
+    assert curves(sweep) is None
+    assert "<svg" not in page(sweep)
+
+
+def test_numbers_over_decades_are_on_a_logarithmic_axis_and_words_side_by_side() -> None:
+    rates = scale(["1e-4", "1e-3", "1e-2"])
+    assert rates.places["1e-3"] == pytest.approx((rates.places["1e-4"] + rates.places["1e-2"]) / 2)
+    depths = scale(["8", "16", "24"])
+    assert depths.places["16"] == pytest.approx((depths.places["8"] + depths.places["24"]) / 2)
+    assert [text for _, text in scale([str(n) for n in range(11)]).marks] == ["0", "2", "4", "6", "8", "10"]
+    assert scale(["b", "a"]).places == {"a": 0.25, "b": 0.75}
+    assert scale(["nan", "1"]).places == {"1": 0.25, "nan": 0.75}
+    assert scale(["3", "3"]).places == {"3": 0.5}
+    assert len(scale([f"word{n}" for n in range(40)]).marks) <= 12
+
+
+def test_optuna_says_how_much_each_setting_decides(tmp_path: Path) -> None:
+    optuna = pytest.importorskip("optuna")
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    storage = f"sqlite:///{tmp_path / STUDY}"
+    sampler = optuna.samplers.RandomSampler(seed=0)
+    study = optuna.create_study(study_name="glow", storage=storage, sampler=sampler)
+    study.optimize(
+        lambda trial: trial.suggest_float("lr", 0, 1) ** 2 + 0 * trial.suggest_int("width", 1, 9), n_trials=20
+    )
+    shares = importance(tmp_path)
+    assert shares["lr"] > 0.9
+    assert sum(shares.values()) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("content", [None, b"", b"no database"])
+def test_a_folder_without_a_study_has_no_importance(tmp_path: Path, content: bytes | None) -> None:
+    if content is not None:
+        (tmp_path / STUDY).write_bytes(content)
+    assert importance(tmp_path) == {}
+
+
+def test_the_page_is_made_from_the_folders_of_the_jobs_alone(tmp_path: Path) -> None:
+    write_searched(tmp_path)
+    (tmp_path / ".submitit" / "1").mkdir(parents=True)
+    (tmp_path / ".submitit" / "1" / "1_0_submitted.pkl").touch()
+    ended = subprocess.run(
+        [sys.executable, "-m", "paperzoo.reporting.sweep", str(tmp_path)],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
+        cwd=CONFIG_FOLDER.parent,
+    )
+    assert ended.stdout.endswith(f"sweep: {tmp_path / 'sweep.html'}\n")
+    html = (tmp_path / "sweep.html").read_text()
+    assert html.count('<tr data-job="') == 9
+    assert html.count("<polyline") == 16
 
 
 def sweeps() -> Iterator[tuple[str, str]]:

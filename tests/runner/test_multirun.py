@@ -168,6 +168,54 @@ def test_a_study_is_named_by_what_is_searched(multirun: Compose) -> None:
     assert len({first, *others}) == 4
 
 
+def test_a_sweep_through_keys_that_the_model_has_not_is_refused_with_those_that_fit(multirun: Compose) -> None:
+    space = ("hydra.sweeper.params={model.depth:'choice(4,6)',model.levels:'choice(2,3)'}", SEARCH)
+    config = multirun("experiment=neurosat/sr_u3_10_laptop", *space)
+    config.hydra.runtime.choices.sweep = "glow"
+    with pytest.raises(UserError) as caught:
+        settle_multirun(config)
+    (told,) = caught.value.problems
+    assert told.startswith("sweep=glow: goes through model.depth, model.levels, which model=neurosat has not; ")
+    assert told.endswith("sweeps that fit: neurosat, optimizer")
+    assert planned(multirun("experiment=glow/digits_laptop", *space)).is_search
+
+
+def test_a_key_that_there_is_not_is_told_in_words(multirun: Compose) -> None:
+    with pytest.raises(UserError, match=r"job 0: model.levls=1: there is no such key; did you mean model.levels\?"):
+        settle_multirun(multirun(*TINY, "model.levls=1,2"))
+
+
+def test_a_pruner_needs_a_search_and_a_metric_on_the_way(multirun: Compose) -> None:
+    pytest.importorskip("optuna")
+    with pytest.raises(UserError, match="pruner: stops trials of a search, and this is none"):
+        settle_multirun(multirun(*TINY, "seed=0,1", "pruner=median"))
+    with pytest.raises(UserError, match="pruner: the judge speaks at the end of a training"):
+        settle_multirun(multirun("experiment=dann/moons", "judge=reverse_validation", "pruner=median", SEARCH))
+    with pytest.raises(
+        UserError, match=r"seed=int\(interval\(0,3\)\): a trial is the mean over the values of this key"
+    ):
+        settle_multirun(multirun(*TINY, "seed=int(interval(0,3))", SEARCH))
+    with pytest.raises(UserError, match=r"^pruner: Number of startup trials cannot be negative"):
+        settle_multirun(multirun(*TINY, "pruner=median", "pruner.n_startup_trials=-1", SEARCH))
+
+
+SEARCHES = [path for path in (CONFIG_FOLDER / "sweep").glob("*.yaml") if "sweeper: optuna" in path.read_text()]
+
+
+@pytest.mark.parametrize("path", SEARCHES, ids=[path.stem for path in SEARCHES])
+def test_the_ends_of_a_search_space_can_be_run_with_the_preset_of_its_head(path: Path, multirun: Compose) -> None:
+    pytest.importorskip("optuna")
+    (preset,) = set(re.findall(r"experiment=\S+", path.read_text()))
+    config = multirun(preset, f"sweep={path.stem}", "hydra.mode=MULTIRUN")
+    try:
+        settle_multirun(config)
+    except UserError as error:
+        assert all("cannot be downloaded" in problem for problem in error.problems)
+        return
+    assert config.hydra.sweeper._target_ == "paperzoo.runner.searching.Search"
+    assert len(planned(config).space) == len(config.hydra.sweeper.params)
+
+
 # Jobs that fail
 
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
 
@@ -59,6 +60,10 @@ def test_a_run_leaves_everything_that_the_readme_promises(run_job: RunJob) -> No
     assert summary["metrics"]["test/bits_per_dim"] < summary["metrics"]["val/bits_per_dim"] + 1
     assert summary["epochs"] == 2
     assert summary["steps"] == 2 * (1497 // 128)
+    assert summary["tested"] == "best, by val/bits_per_dim"
+    assert summary["data"]["train"] == "1,497"
+    assert summary["figures"][0] == "samples.png"
+    assert datetime.fromisoformat(summary["ended"]) <= datetime.now().astimezone()
     assert not list(folder.rglob("*.tmp"))
 
 

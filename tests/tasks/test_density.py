@@ -33,6 +33,7 @@ from paperzoo.tasks.density import (
     quantize,
     to_bytes,
 )
+from paperzoo.tasks.density_figures import reconstruction_figure
 
 
 class Affine(ImageFlow):
@@ -231,6 +232,21 @@ def test_interpolation_goes_from_one_image_to_the_other():
     torch.testing.assert_close(way[:1].float(), first.float(), rtol=0, atol=1)
     torch.testing.assert_close(way[-1:].float(), last.float(), rtol=0, atol=1)
     torch.testing.assert_close(way[2:3].float(), (first.float() + last.float()) / 2, rtol=0, atol=1.5)
+
+
+def test_errors_are_bars_from_zero():
+    for axes in reconstruction_figure([5e-7, 4e-7, 0.0], [0.0]).axes:
+        assert axes.get_yscale() == "linear"
+        assert axes.get_ylim()[0] == 0
+
+
+def test_samples_of_two_rounds_of_classes_stand_class_below_class(monkeypatch):
+    density = module()
+    density.samples = 6
+    monkeypatch.setattr(density, "sample_label", lambda count: torch.arange(count) % 3)
+    assert density._sample_columns() == 3
+    density.samples = 4
+    assert density._sample_columns() == 4
 
 
 def test_figures_leave_the_training_mode_alone():

@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from pytorch_lightning import Trainer
 from torch import Tensor, nn
 
-from paperzoo.batches import Names, ObjectQuestions, Told
-from paperzoo.tasks.questions import QuestionModule
+from paperzoo.batches import ImageQuestions, Names, ObjectQuestions, Told
+from paperzoo.tasks.questions import QuestionModule, varied_questions
 
 ANSWERS = 3
 
@@ -137,6 +137,20 @@ def test_figures_have_the_questions_and_after_an_evaluation_the_kinds():
     assert drawn.keys() == {"questions", "kinds"}
     bars = drawn["kinds"].axes[0]
     assert [label.get_text() for label in bars.get_yticklabels()] == ["local", "shape"]
+
+
+def about(*things: int) -> ImageQuestions:
+    """A batch of questions about these images."""
+    image = torch.tensor(things, dtype=torch.uint8).view(-1, 1, 1, 1)
+    nothing = torch.zeros(len(things), dtype=torch.int64)
+    return ImageQuestions(image, nothing[:, None], nothing, nothing)
+
+
+def test_the_questions_of_the_figure_are_about_different_images_and_of_different_places():
+    assert varied_questions(about(*[7] * 20, *[9] * 20, *[4] * 20)).tolist() == [0, 1, 21, 22, 42, 43]
+    assert varied_questions(about(*range(8))).tolist() == [0, 1, 2, 3, 4, 5]
+    assert varied_questions(about(7, 7)).tolist() == [0, 1]
+    assert varied_questions(about(*[7] * 20)).tolist() == [0, 1, 2, 3, 4, 5]
 
 
 def test_answers_and_words_are_learned():

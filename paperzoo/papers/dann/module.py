@@ -39,7 +39,7 @@ class DANNModule(AdaptationModule):
         drawn = super().figures(batch)
         hidden = self.network.extractor[0] if isinstance(self.network, ShallowNetwork) else None  # type: ignore[index]
         if isinstance(hidden, nn.Linear) and hidden.in_features == 2 and self.gathered:
-            drawn["moons"] = self._moons_figure(hidden)
+            return {"moons": self._moons_figure(hidden), **drawn}
         return drawn
 
     def _moons_figure(self, hidden: nn.Linear) -> "Figure":

@@ -202,7 +202,7 @@ def core_figure(
             _label_blocks(heat, {name: len(literals)})
     left.colorbar(image, ax=heats, label="vote", pad=0.015, aspect=28, extend="both")
     _mean_votes(line, {name: (votes[:, literals].mean(1), colours[name]) for name, literals in blocks.items()})
-    line.legend(fontsize=8, frameon=False)
+    line.legend(fontsize=8, frameon=False, ncols=2, loc="lower right", bbox_to_anchor=(1, 1), borderaxespad=0)
     scatter = right.subplots()
     position, share = principal_components(state.detach().cpu(), in_core)
     _scatter(scatter, position, in_core, "literals of the core", "other literals")

@@ -223,10 +223,10 @@ class NeuroSATModule(PaperModule):
             "votes": figures.vote_figure(votes, solved_round, satisfiable),
             "embeddings": figures.embedding_figure(states, shown, last.assignment if solved_round else None),
         }
-        if problem.in_core.any():
-            drawn["core"] = figures.core_figure(votes, states[-1], problem.in_core, satisfiable)
         if self.solved_rounds:
             drawn["solved"] = self._solved_figure()
+        if problem.in_core.any():
+            drawn["core"] = figures.core_figure(votes, states[-1], problem.in_core, satisfiable)
         return drawn
 
     def _shown_problem(self, batch: SatProblems) -> SatProblems:

@@ -11,7 +11,17 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
-from paperzoo.reporting.style import BLUE, VERMILION, WIDTH, open_axes, ordered_colour, panels
+from paperzoo.reporting.style import (
+    BLUE,
+    MOST_NAMED,
+    VERMILION,
+    WIDTH,
+    legend_beside,
+    open_axes,
+    ordered_bar,
+    ordered_colour,
+    panels,
+)
 
 GIVEN, RIGHT, WRONG = "#1a1a1a", BLUE, VERMILION
 GIVEN_CELL = "#e4e4e4"
@@ -76,16 +86,21 @@ def solved_figure(curves: Mapping[int, Float[Tensor, " step"]]) -> Figure:
     """
     figure = Figure(figsize=(WIDTH, 5.0), layout="constrained")
     axes = figure.subplots()
-    for place, (givens, shares) in enumerate(sorted(curves.items())):
-        steps = torch.arange(1, len(shares) + 1)
-        colour = ordered_colour(place, len(curves))
-        axes.plot(steps, 100 * shares.cpu(), color=colour, marker=".", label=f"{givens}")
+    givens = sorted(curves)
+    is_named = len(givens) <= MOST_NAMED
+    colours = (
+        [ordered_colour(place, len(givens)) for place in range(len(givens))]
+        if is_named
+        else ordered_bar(figure, axes, givens, label="givens")
+    )
+    for number, colour in zip(givens, colours, strict=True):
+        steps = torch.arange(1, len(curves[number]) + 1)
+        axes.plot(steps, 100 * curves[number].cpu(), color=colour, marker=".", label=f"{number} givens")
     _steps_axis(axes, len(next(iter(curves.values()))))
     axes.set(ylabel="puzzles solved (%)", ylim=(-3, 103))
     open_axes(axes)
-    axes.legend(
-        title="givens", frameon=False, ncols=math.ceil(len(curves) / 9), loc="center left", bbox_to_anchor=(1, 0.5)
-    )
+    if is_named:
+        legend_beside(figure)
     figure.set_label("Share of the puzzles that are solved after each step, by the number of their givens")
     return figure
 

@@ -40,6 +40,10 @@ def connections_figure(
         axes.set_title(f"{count} system{'s' * (count > 1)}{guess}", fontsize=9)
         axes.set_aspect("equal")
         picture_axes(axes)
+    figure.set_label(
+        "Where the balls of some scenes went. Lines join those that are connected: found (green), missed (grey), and "
+        "made up (red, dashed)"
+    )
     return figure
 
 

@@ -33,9 +33,9 @@ Features = Float[Tensor, "_ feature"]
 Images = UInt8[Tensor, "image channel height width"]
 Labels = Int64[Tensor, " image"]
 
-# Paul Tol's muted colours and three more
+# Paul Tol's muted colours and three more; sand and cyan darker than his, to be seen on white
 CLASS_COLOURS = (
-    *("#332288", "#ddcc77", "#44aa99", "#cc6677", "#88ccee", "#882255"),
+    *("#332288", "#b3942b", "#44aa99", "#cc6677", "#4fa6d3", "#882255"),
     *("#117733", "#aa4499", "#999933", "#444444", "#6699cc", "#661100"),
 )
 MOST_EMBEDDED = 1000  # items of a domain: t-SNE takes some ten seconds for two thousand

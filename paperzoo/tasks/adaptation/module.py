@@ -367,16 +367,15 @@ class AdaptationModule(PaperModule):
 
     def figures(self, batch: Any) -> "dict[str, Figure]":
         drawn = {}
-        curves = self._curves()
-        if any(len(curve) > 1 for curve in curves.values()):
-            drawn["accuracies"] = figures.accuracy_figure(curves, self.published.get("test/accuracy_target"))
-        if not self.gathered:
-            return drawn
-        drawn["features"] = self._embedding_figure()
-        if isinstance(batch, DomainImages):
+        if self.gathered:
+            drawn["features"] = self._embedding_figure()
+        if self.gathered and isinstance(batch, DomainImages):
             shown = ("input", "label", "predicted")
             source, target = ([self.gathered.get(name, domain) for name in shown] for domain in DOMAINS)
             drawn["domains"] = figures.domain_images_figure(*source, *target, self._names(self.network.num_classes))  # type: ignore[call-arg,arg-type]
+        curves = self._curves()
+        if any(len(curve) > 1 for curve in curves.values()):
+            drawn["accuracies"] = figures.accuracy_figure(curves, self.published.get("test/accuracy_target"))
         return drawn
 
     def _curves(self) -> Mapping[str, Sequence[tuple[int, float]]]:

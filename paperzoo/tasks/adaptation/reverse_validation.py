@@ -19,11 +19,12 @@ from paperzoo.config import instantiate
 from paperzoo.datamodule import PaperData
 from paperzoo.module import Direction, PaperModule
 from paperzoo.reporting.metrics_csv import MetricsCsv
-from paperzoo.runner.build import Parts, build_trainer, objective, tested
+from paperzoo.runner.build import Parts, build_trainer
 from paperzoo.runner.checkpoints import BEST, AtomicCheckpointIO
 from paperzoo.runner.checkpoints import FOLDER as CHECKPOINTS
 from paperzoo.runner.job import Job
 from paperzoo.runner.judge import Judge
+from paperzoo.runner.objective import objective, tested
 
 FOLDER = "reverse"
 DISTURBING = ("figures", "progress", "summary", "graceful_stop")  # callbacks that are for the first training alone
