@@ -40,10 +40,22 @@ class EndWithValidation(Callback):
         if self._is_due(trainer):
             trainer.strategy.model_to_device()
             _validate(trainer)
+        _end_last_epoch(trainer)
 
     def _is_due(self, trainer: Trainer) -> bool:
         has_trained = trainer.global_step > 0
         return has_trained and trainer.enable_validation and self._validated_step != trainer.global_step
+
+
+def _end_last_epoch(trainer: Trainer) -> None:
+    """Lets the counters by which a test is logged stand where they stand after the end of an epoch.
+
+    Lightning does not come to that end in a training that was resumed when it had no more step to take.
+    """
+    epochs, batches = epochs_of(trainer.fit_loop), trainer.fit_loop.epoch_loop
+    if epochs.processed < epochs.started:
+        batches._batches_that_stepped += 1
+    epochs.processed = epochs.completed = epochs.started
 
 
 def _validate(trainer: Trainer) -> None:

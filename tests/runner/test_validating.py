@@ -10,7 +10,7 @@ from pytorch_lightning import Callback
 from paperzoo.reporting.metrics_csv import read_metrics
 from paperzoo.runner.signals import RunStoppedError
 from tests.runner.test_checkpoints import SignalAt, metrics, train
-from tests.tiny_training import TRAINING_BATCHES
+from tests.tiny_training import TRAINING_BATCHES, TinyData, tiny_model, tiny_trainer
 
 ENDS = {
     "by epochs, validated seldom": ({"max_epochs": 3, "check_val_every_n_epoch": 44}, 3 * TRAINING_BATCHES),
@@ -114,6 +114,32 @@ def test_a_training_stopped_in_its_last_validation_makes_it_up_when_resumed(
     train(tmp_path / "parts", resume=True, **settings)
     assert metrics(tmp_path / "parts") == metrics(tmp_path / "whole")
     assert (tmp_path / "parts" / "checkpoints" / "best.ckpt").is_file()
+
+
+@pytest.mark.parametrize("moment", ["on_train_epoch_end", "on_train_end", "on_test_start"])
+@pytest.mark.parametrize("settings", [settings for settings, _ in ENDS.values()], ids=ENDS.keys())
+def test_a_training_killed_after_its_last_step_is_tested_at_the_same_place(
+    tmp_path: Path, moment: str, settings: dict[str, Any]
+) -> None:
+    class Kill(Callback):
+        def hook(self, trainer: Any, pl_module: Any) -> None:
+            if trainer.global_step == last:
+                raise RuntimeError
+
+    setattr(Kill, moment, Kill.hook)
+
+    def run(folder: Path, *callbacks: Callback) -> int:
+        model, data, trainer = tiny_model(), TinyData(), tiny_trainer(folder, *callbacks, **settings)
+        saved = folder / "checkpoints" / "last.ckpt"
+        trainer.fit(model, datamodule=data, ckpt_path=saved if saved.exists() else None)
+        trainer.test(model, datamodule=data, verbose=False)
+        return trainer.global_step
+
+    last = run(tmp_path / "whole")
+    with pytest.raises(RuntimeError):
+        run(tmp_path / "parts", Kill())
+    run(tmp_path / "parts")
+    assert metrics(tmp_path / "parts") == metrics(tmp_path / "whole")
 
 
 def test_a_signal_in_the_last_validation_stops_after_it(tmp_path: Path) -> None:
