@@ -53,6 +53,10 @@ class Prepared(NamedTuple):
     """The licence, or under which terms it may be used; empty where we do not know."""
 
 
+AS_VALIDATED = "the same"
+"""What `PaperData.amounts` says of a test on the items of the validation."""
+
+
 class PaperData(LightningDataModule):
     """Base of every DataModule.
 
@@ -137,7 +141,10 @@ class PaperData(LightningDataModule):
         return []
 
     def amounts(self) -> dict[str, str]:
-        """How much there is of the parts that are set up, in words: `{"train": "50,000", "test": "10,000"}`."""
+        """How much there is of the parts that are set up, in words: `{"train": "50,000", "test": "10,000"}`.
+
+        `AS_VALIDATED` where the test is on the items of the validation.
+        """
         return {}
 
     @property

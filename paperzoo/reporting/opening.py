@@ -9,6 +9,8 @@ import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.accelerators import CUDAAccelerator
 
+from paperzoo.datamodule import AS_VALIDATED
+
 PARTS = {
     "fit": {"train": "to train", "val": "to validate", "test": "to test"},
     "test": {"test": "to test"},
@@ -38,7 +40,7 @@ class Opening(Callback):
 
 def opening_lines(trainer: Trainer, module: LightningModule) -> Iterator[tuple[str, str]]:
     """Name and content of each line."""
-    stage = {"test": "test", "predict": "predict"}.get(str(trainer.state.fn), "fit")
+    stage = "fit" if trainer.state.fn is None else trainer.state.fn.value
     data: Any = trainer.datamodule  # type: ignore[attr-defined]
     weights = [p for p in module.parameters() if p.requires_grad]
     yield "run", _shortest(Path(trainer.default_root_dir))
@@ -48,6 +50,8 @@ def opening_lines(trainer: Trainer, module: LightningModule) -> Iterator[tuple[s
 
 
 def _amounts(amounts: Mapping[str, str], stage: str) -> str:
+    if stage == "predict" and amounts.get("test") == AS_VALIDATED:
+        amounts = {**amounts, "test": amounts["val"]}
     said = [f"{amounts[part]} {what}" for part, what in PARTS[stage].items() if part in amounts]
     return ", ".join(said[:1] if stage == "predict" else said) or "not counted"
 

@@ -2,7 +2,9 @@
 
 import csv
 import io
+import textwrap
 from collections.abc import Sequence
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +32,7 @@ class KeepFirstBatch(Callback):
 Predictions = dict[str, list[Any]]
 """Columns by name, the item's first: a value for each item."""
 
-SHOWN_ROWS, SHOWN_COLUMNS = 10, 8
+SHOWN_ROWS = 10
 
 
 def as_table(names: Sequence[str], batches: Sequence[Any]) -> Predictions:
@@ -59,16 +61,34 @@ def write_predictions(path: Path, table: Predictions) -> Path:
     return write_text(path, content.getvalue())
 
 
-def terminal_rows(table: Predictions) -> Table:
-    """The first rows of a table, and of its columns."""
+def terminal_rows(table: Predictions, width: int) -> Table:
+    """The first rows of a table, and as many of its columns as fit; of a narrow terminal, two in any case."""
+    cells = {name: [_shown(value) for value in column[:SHOWN_ROWS]] for name, column in table.items()}
+    widths = [max(map(len, (name, *column))) + len(" ┃ ") for name, column in cells.items()]
+    fitting = sum(taken <= width + len(" ┃ ") for taken in accumulate(widths))
+    columns = list(cells)[: max(fitting, 2)]
     shown = Table(show_edge=False, pad_edge=False)
-    columns = list(table)[:SHOWN_COLUMNS]
     for name in columns:
         shown.add_column(escape(name), overflow="fold")
-    for row in zip(*(table[name][:SHOWN_ROWS] for name in columns), strict=True):
-        shown.add_row(*(escape(f"{value:.4g}" if isinstance(value, float) else str(value)) for value in row))
+    for row in zip(*(cells[name] for name in columns), strict=True):
+        shown.add_row(*map(escape, row))
     more = [f"{len(table['item']) - SHOWN_ROWS} more items"] if len(table["item"]) > SHOWN_ROWS else []
-    more += [f"{len(table) - SHOWN_COLUMNS} more columns"] if len(table) > SHOWN_COLUMNS else []
+    more += [f"{len(table) - len(columns)} more columns"] if len(table) > len(columns) else []
     if more:
         shown.caption = f"... and {' and '.join(more)} in predictions.csv"
     return shown
+
+
+def _shown(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def told_files(paths: Sequence[Path], folder: Path) -> str:
+    """What was written into the folder of a run, in lines of 79 characters."""
+    if len(paths) == 1:
+        return f"wrote {paths[0]}"
+    names = ", ".join(str(path.relative_to(folder)) for path in paths)
+    listed = textwrap.fill(
+        names, 79, initial_indent="  ", subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
+    )
+    return f"wrote into {folder}\n{listed}"

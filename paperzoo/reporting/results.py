@@ -230,13 +230,13 @@ def difference(row: Row) -> str:
     return f"{sign}{number(row.difference)}" + (f" ({row.verdict})" if row.verdict else "")
 
 
-def terminal_table(rows: Iterable[Row], title: str) -> Table:
+def terminal_table(rows: Iterable[Row]) -> Table:
     """The last lines that a run prints; where not all rows have room, those that were measured come first.
 
     There is a column for what any row has, and an arrow for what is good: up or down.
     """
     colours = {"better": "green", "same": "green", "worse": "yellow", "": ""}
-    table = Table(title=title, title_justify="left", show_edge=False, pad_edge=False)
+    table = Table(show_edge=False, pad_edge=False)
     rows = list(rows)
     if len(rows) > TERMINAL_ROWS:
         rows.sort(key=lambda row: row.measured is None)

@@ -132,7 +132,8 @@ def _write_report(
         return
     if status == "finished":
         console = rich.console.Console()
-        console.print(terminal_table(rows, title=f"{job.name}, {duration(parts.provenance.hours)}"))
+        console.print(f"{job.name}, {duration(parts.provenance.hours)}", style="italic", highlight=False)
+        console.print(terminal_table(rows))
         for note in summary.notes:
             console.print(note)
         if summary.bound:

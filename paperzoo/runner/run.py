@@ -26,7 +26,14 @@ from paperzoo.refusals import trainer_refusal
 from paperzoo.reporting.loggers import open_loggers
 from paperzoo.reporting.metrics_csv import FILE_NAME as METRICS_FILE
 from paperzoo.reporting.metrics_csv import read_metrics
-from paperzoo.reporting.predictions import KeepFirstBatch, Predictions, as_table, terminal_rows, write_predictions
+from paperzoo.reporting.predictions import (
+    KeepFirstBatch,
+    Predictions,
+    as_table,
+    terminal_rows,
+    told_files,
+    write_predictions,
+)
 from paperzoo.reporting.sweep_jobs import FAILURE
 from paperzoo.runner.build import Parts, build
 from paperzoo.runner.check import check
@@ -210,9 +217,8 @@ def predict(job: Job, parts: Parts) -> None:
     if len(table["item"]) == 1:
         print(module.answer({name: column[0] for name, column in table.items()}))
     else:
-        rich.print(terminal_rows(table))
-    for path in written:
-        print(f"wrote {path}")
+        rich.print(terminal_rows(table, rich.get_console().width))
+    print(told_files(written, job.folder))
     complain_of_unreadable(data)
 
 

@@ -9,12 +9,14 @@ import torch
 from pytorch_lightning.callbacks import ProgressBar
 from rich.console import Console
 
+from paperzoo.batches import LabelledImages
+from paperzoo.datamodule import AS_VALIDATED
 from paperzoo.reporting.metrics_csv import MetricsCsv
 from paperzoo.reporting.opening import Opening
-from paperzoo.reporting.predictions import as_table, terminal_rows
+from paperzoo.reporting.predictions import as_table, terminal_rows, told_files
 from paperzoo.reporting.progress import PaperProgressBar, PlainProgress
 from paperzoo.runner.callbacks import build_callbacks
-from tests.tiny_training import TinyData, tiny_model, tiny_trainer
+from tests.tiny_training import TinyData, TinyModel, tiny_model, tiny_trainer
 
 TARGETS = {"progress": {"_target_": "paperzoo.reporting.progress.PaperProgressBar"}}
 
@@ -57,7 +59,44 @@ def test_a_prediction_shows_its_first_rows_and_says_what_more_there_is() -> None
     names = [f"[{number}].png" for number in range(30)]
     table = as_table(names, [{"answer": ["yes"] * 30, "confidence": torch.rand(30)}])
     console = Console(file=io.StringIO(), width=80)
-    console.print(terminal_rows(table))
+    console.print(terminal_rows(table, 80))
     shown = " ".join(console.file.getvalue().split())  # type: ignore[attr-defined]
     assert "[9].png" in shown and "[10].png" not in shown
     assert "... and 20 more items in predictions.csv" in shown
+
+
+@pytest.mark.parametrize(("width", "columns"), [(30, 3), (80, 8), (200, 12)])
+def test_columns_that_do_not_fit_are_counted_not_squeezed(width: int, columns: int) -> None:
+    table = as_table(["a.png", "b.png"], [{"class": ["6", "8"], "chance": torch.full((2, 10), 0.123456)}])
+    console = Console(file=io.StringIO(), width=width)
+    console.print(terminal_rows(table, width))
+    lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    assert lines[0].count("┃") == columns - 1
+    assert len([line for line in lines if ".png" in line]) == 2
+    assert all(len(line) <= width for line in lines)
+    assert (f"{len(table) - columns} more columns" in " ".join(lines)) == (columns < len(table))
+
+
+@pytest.mark.parametrize(("tested", "said"), [("7", "7"), (AS_VALIDATED, "8")])
+def test_a_prediction_says_how_many_items_it_answers(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], tested: str, said: str
+) -> None:
+    class Items(TinyData):
+        predict_dataloader = TinyData.val_dataloader
+
+        def amounts(self) -> dict[str, str]:
+            return {"train": "24", "val": "8", "test": tested}
+
+    class Answers(TinyModel):
+        def predict_step(self, batch: LabelledImages, batch_idx: int) -> dict[str, torch.Tensor | list[str]]:
+            return {"class": self.net(batch.image / 255.0).argmax(1)}
+
+    tiny_trainer(tmp_path, Opening()).predict(Answers(), datamodule=Items())
+    assert f"data   Items: {said} to answer" in capsys.readouterr().out.splitlines()
+
+
+def test_files_that_were_written_are_listed_below_their_folder(tmp_path: Path) -> None:
+    assert told_files([tmp_path / "a.csv"], tmp_path) == f"wrote {tmp_path / 'a.csv'}"
+    first, *rest = told_files([tmp_path / "drawn" / f"{number}.png" for number in range(12)], tmp_path).splitlines()
+    assert first == f"wrote into {tmp_path}"
+    assert " ".join(rest).split(", ")[-1].strip() == "drawn/11.png" and max(map(len, rest)) <= 79

@@ -137,9 +137,8 @@ def test_published_metrics_come_first_and_are_shown_even_if_not_measured():
 
 def test_the_terminal_table_shows_both_numbers_and_the_difference():
     console = Console(record=True, width=120)
-    console.print(terminal_table(summary().rows, "glow/cifar10"))
+    console.print(terminal_table(summary().rows))
     text = console.export_text()
-    assert "glow/cifar10" in text
     assert all(part in text for part in ("3.35", "3.5", "+0.15 (worse)", "Table 2"))
 
 
@@ -150,7 +149,7 @@ def test_what_a_run_was_judged_by_comes_first_then_what_can_be_compared() -> Non
     assert [row.metric for row in rows] == ["test/accuracy", "val/accuracy", "test/n", "test/loss", "test/bits_per_dim"]
     assert rows[2].before == 3.0
     console = Console(record=True, width=80)
-    console.print(terminal_table(rows, "x"))
+    console.print(terminal_table(rows))
     text = console.export_text()
     assert "test/accuracy ↑" in text and "measured before" in text
     assert not any(word in text for word in ("published", "source", "difference", "bound", " - "))
@@ -160,17 +159,17 @@ def test_bounds_have_a_column_where_there_are_some():
     console = Console(record=True, width=120)
     rows = comparison(PUBLISHED, {"test/accuracy": 0.7, "test/loss": 1.0}, {"test/accuracy": 0.765})
     assert [row.bound for row in rows] == [None, 0.765, None]
-    console.print(terminal_table(rows, "x"))
+    console.print(terminal_table(rows))
     text = console.export_text()
     assert "bound" in text and "0.765" in text
-    console.print(terminal_table(comparison(PUBLISHED, {"test/accuracy": 0.7}), "x"))
+    console.print(terminal_table(comparison(PUBLISHED, {"test/accuracy": 0.7})))
     assert "bound" not in console.export_text()
 
 
 def test_what_a_run_measured_is_not_crowded_out_by_what_only_the_paper_has():
     published = {f"test/solved_rounds{rounds}": {**PUBLISHED["test/bits_per_dim"]} for rounds in range(60)}
     console = Console(record=True, width=120)
-    console.print(terminal_table(comparison(published, {"test/accuracy": 0.5, "test/solved_rounds59": 3.0}), "x"))
+    console.print(terminal_table(comparison(published, {"test/accuracy": 0.5, "test/solved_rounds59": 3.0})))
     shown = console.export_text()
     assert shown.index("test/solved_rounds59 ") < shown.index("test/accuracy") < shown.index("test/solved_rounds0 ")
     assert "... and 21 more in the report" in shown
@@ -180,7 +179,7 @@ def test_a_long_metric_can_be_read_whole_in_80_columns():
     source = "Section 5.2.3, about, with and without adaptation"
     names = ("test/accuracy_target_per_class", "test/solved_dominating_set_of_small_graphs_rounds1024")
     console = Console(record=True, width=80)
-    console.print(terminal_table([Row(name, 0.25, source, "max", 0.1) for name in names], "dann/mnist_svhn"))
+    console.print(terminal_table([Row(name, 0.25, source, "max", 0.1) for name in names]))
     lines = console.export_text().splitlines()
     shown = "".join(line.split("│")[0] for line in lines if "│" in line)
     assert shown.translate({ord(" "): None, ord("↑"): None}) == "".join(names)

@@ -256,7 +256,7 @@ def test_a_prediction_has_a_probability_for_each_named_class() -> None:
     built = module("dann")
     built.names = Names(classes=tuple("abcdefghij"))
     columns: dict[str, Any] = built.eval().predict_step(batch(), 0)
-    assert list(columns) == ["class", *(f"probability_{name}" for name in "abcdefghij")]
+    assert list(columns) == ["class", "confidence", *(f"probability_{name}" for name in "abcdefghij")]
     probabilities = torch.stack([columns[f"probability_{name}"] for name in "abcdefghij"])
     torch.testing.assert_close(probabilities.sum(0), torch.ones(16))
     assert columns["class"] == ["abcdefghij"[k] for k in probabilities.argmax(0)]

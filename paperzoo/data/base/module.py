@@ -11,7 +11,7 @@ from paperzoo.data.base.items import Deferred, DeferredBatch, ItemSet, Movable, 
 from paperzoo.data.base.order import BatchLoader, BatchOrder, RunOrder
 from paperzoo.data.prepared.file_set import FileSet
 from paperzoo.data.prepared.stored import StoredArray
-from paperzoo.datamodule import PaperData, Prepared, stream_seed
+from paperzoo.datamodule import AS_VALIDATED, PaperData, Prepared, stream_seed
 
 log = logging.getLogger(__name__)
 
@@ -191,7 +191,7 @@ class ItemData(PaperData):
     def amounts(self) -> dict[str, str]:
         known = {part: self.parts[part] for part in (TRAIN, VAL, TEST, PREDICT) if part in self.parts}
         words = {part: self.amount(items) for part, items in known.items()}
-        return words | ({TEST: "the same"} if self.tests_on_validation else {})
+        return words | ({TEST: AS_VALIDATED} if self.tests_on_validation else {})
 
     def amount(self, items: ItemSet | Stream) -> str:
         """How much there is of a part, in words."""

@@ -358,6 +358,7 @@ class AdaptationModule(PaperModule):
         names = self._names(probabilities.shape[1])
         return {
             "class": [names[label] for label in probabilities.argmax(1).tolist()],
+            "confidence": probabilities.amax(1),
             **{f"probability_{name}": probabilities[:, label] for label, name in enumerate(names)},
         }
 

@@ -405,7 +405,7 @@ def test_a_target_without_labels_is_trained_on_tested_and_answered(
     assert (folder / "figures/domains.png").is_file()
     answered = run_job("mode=predict", f"checkpoint={folder}", f"data_root={tmp_path / 'root'}")
     first, *rows = (answered / "predictions.csv").read_text().splitlines()
-    assert first.split(",")[1:] == ["class", "probability_cat", "probability_dog"]
+    assert first.split(",")[1:] == ["class", "confidence", "probability_cat", "probability_dog"]
     assert [row.split(",")[0] for row in rows] == [f"{k}.png" for k in range(6)]
     assert all(row.split(",")[1] in ("cat", "dog") for row in rows)
 
