@@ -35,6 +35,7 @@ class PaperProgressBar(RichProgressBar):
         super().__init__(leave=False)
         self._time = TimeLeft()
         self._drawn = -math.inf
+        self._values: dict[str, str] = {}  # read by the training, not when a thread draws: metrics are computed by it
 
     def configure_columns(self, trainer: Trainer) -> list[Any]:
         return [
@@ -55,7 +56,13 @@ class PaperProgressBar(RichProgressBar):
         if now - self._drawn < REDRAWN_EVERY and batch_idx + 1 < trainer.num_training_batches:
             return
         self._drawn = now
+        self._values = _objective_values(trainer, pl_module)
         super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if not trainer.sanity_checking:
+            self._values = _objective_values(trainer, pl_module)
+        super().on_validation_end(trainer, pl_module)
 
     def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
         return {}  # Lightning's column, which wraps; ours is `ValuesColumn`
@@ -65,8 +72,8 @@ class PaperProgressBar(RichProgressBar):
         if self._trainer is None:
             return ""
         left = self._time.left(self._trainer) if self._trainer.training else ""
-        values = _objective_values(self._trainer, self._trainer.lightning_module)
-        return "  ".join([*([f"{left} left"] if left else []), *(f"{name} {value}" for name, value in values.items())])
+        shown = [f"{name} {value}" for name, value in self._values.items()]
+        return "  ".join([*([f"{left} left"] if left else []), *shown])
 
     def _get_train_description(self, current_epoch: int) -> str:
         return f"epoch {_epoch(self.trainer, current_epoch)}"

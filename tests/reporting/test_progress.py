@@ -2,6 +2,7 @@
 
 import io
 from pathlib import Path
+from typing import Any
 
 import pytest
 import rich
@@ -100,3 +101,18 @@ def test_files_that_were_written_are_listed_below_their_folder(tmp_path: Path) -
     first, *rest = told_files([tmp_path / "drawn" / f"{number}.png" for number in range(12)], tmp_path).splitlines()
     assert first == f"wrote into {tmp_path}"
     assert " ".join(rest).split(", ")[-1].strip() == "drawn/11.png" and max(map(len, rest)) <= 79
+
+
+def test_drawing_computes_no_metric(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thread draws the bar while a validation goes on: what it computed then would be remembered as the metric."""
+    drawn = []
+
+    class DrawInValidation(PaperProgressBar):
+        def on_validation_batch_end(self, trainer: Any, pl_module: Any, *rest: Any, **more: Any) -> None:
+            super().on_validation_batch_end(trainer, pl_module, *rest, **more)
+            with monkeypatch.context() as patch:
+                patch.setattr(type(trainer), "callback_metrics", property(lambda _: pytest.fail("was computed")))
+                drawn.append(self.values())
+
+    tiny_trainer(tmp_path, DrawInValidation(), max_epochs=2, enable_progress_bar=True).fit(tiny_model(), TinyData())
+    assert "val" not in drawn[0] and "val 1" in drawn[-1]
