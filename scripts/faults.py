@@ -13,6 +13,7 @@ import argparse
 import importlib
 import pkgutil
 import random
+import subprocess
 import sys
 import tempfile
 import time
@@ -46,7 +47,10 @@ def tried(fault: Fault, tries: int, seconds: float, seed: int) -> list[str | Non
             number = len(results)
             folder = Path(temporary, f"try{number}")
             folder.mkdir()
-            results.append(fault.attempt(prepared, folder, random.Random(f"{fault.name} {seed} {number}")))
+            try:
+                results.append(fault.attempt(prepared, folder, random.Random(f"{fault.name} {seed} {number}")))
+            except subprocess.TimeoutExpired as error:
+                results.append(f"did not end within {error.timeout:.0f} s")
     return results
 
 

@@ -1,5 +1,9 @@
 """The faults of `scripts/faults.py` that take seconds; the script tries all of them, and more often."""
 
+import random
+import subprocess
+from pathlib import Path
+
 import pytest
 
 from scripts import faults
@@ -31,6 +35,14 @@ def test_a_try_that_went_wrong_is_counted_and_ends_the_script_with_one(
         faults.main()
     assert ended.value.code == (0 if wrong is None else 1)
     assert capsys.readouterr().out.splitlines()[1].split()[:3] == ["rain", "3", "3" if wrong is None else "0"]
+
+
+def test_a_try_without_an_end_is_one_that_went_wrong() -> None:
+    def attempt(prepared: Path, folder: Path, chance: random.Random) -> str | None:
+        raise subprocess.TimeoutExpired("python", 300)
+
+    endless = Fault("endless", lambda prepared: None, attempt)
+    assert faults.tried(endless, tries=2, seconds=9, seed=0) == ["did not end within 300 s"] * 2
 
 
 @pytest.mark.slow
