@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from paperzoo.datamodule import PaperData
     from paperzoo.module import PaperModule
 
+QUIET = ("trainer.enable_progress_bar=false", "trainer.enable_model_summary=false")
+
 Predictions = dict[str, list[Any]]
 
 
@@ -76,7 +78,7 @@ def load(name: str | Path) -> "Run":
     """A trained model with the data that it was trained for.
 
     Args:
-        name: a run folder or a checkpoint.
+        name: a run folder, a checkpoint, or `pretrained/<paper>/<preset>`: weights that come with the code.
 
     Raises:
         UserError: there is none, or it is damaged.
@@ -88,7 +90,7 @@ class Run:
     """A trained model, what it was trained on, and what it measured. A notebook shows its table and its figures.
 
     Args:
-        path: a run folder or a checkpoint.
+        path: as `load` takes it.
 
     Raises:
         UserError: there is none, or it is damaged.
@@ -97,13 +99,14 @@ class Run:
     def __init__(self, path: Path) -> None:
         from paperzoo.runner.folder import find_checkpoint, read_provenance, read_summary
 
+        self.path = path
         self.checkpoint = find_checkpoint(path)
         self.folder = path if path.is_dir() else None
         provenance = read_provenance(self.checkpoint)
         self.config: dict[str, Any] = provenance["config"]
         self.choices: dict[str, str | None] = provenance["choices"]
-        summary = read_summary(self.folder) if self.folder else {}
-        self.metrics: dict[str, float] = summary.get("metrics", {})
+        found = read_summary(self.folder) if self.folder else provenance
+        self.metrics: dict[str, float] = found.get("metrics", {})
 
     @cached_property
     def module(self) -> "PaperModule":
@@ -119,6 +122,25 @@ class Run:
 
         data: PaperData = instantiate(self.config["data"], "data")
         return data
+
+    def test(self, *overrides: str) -> dict[str, float]:
+        """What the model measures on its test data, as `mode=test` does; leaves no folder behind.
+
+        Args:
+            overrides: further ones, `"trainer.limit_test_batches=2"`.
+
+        Raises:
+            UserError: what the command line would refuse.
+        """
+        from paperzoo.runner.folder import read_summary
+        from paperzoo.runner.run import run
+
+        with tempfile.TemporaryDirectory() as folder:
+            arguments = ["mode=test", f"checkpoint={self.checkpoint}", *overrides, *QUIET, f"hydra.run.dir={folder}"]
+            with _as_hydras(compose(*arguments)) as plain:
+                run(plain)
+            metrics: dict[str, float] = read_summary(Path(folder))["metrics"]
+        return metrics
 
     def predict(self, items: Any, *overrides: str, data: str | None = None) -> Predictions:
         """What the model answers, as columns: `{"item": [...], "answer": [...]}`.
@@ -139,11 +161,10 @@ class Run:
         from paperzoo.runner.run import answers
         from paperzoo.runner.settle import settle
 
-        quiet = ("trainer.enable_progress_bar=false", "trainer.enable_model_summary=false")
         choice = data or self._own_data()
         with tempfile.TemporaryDirectory() as folder:
             arguments = ["mode=predict", f"checkpoint={self.checkpoint}", f"data={choice}", f"data.path={items}"]
-            config = compose(*arguments, *overrides, *quiet, f"hydra.run.dir={folder}")
+            config = compose(*arguments, *overrides, *QUIET, f"hydra.run.dir={folder}")
             with _as_hydras(config) as plain:
                 job = settle(plain)
                 check(job)
@@ -194,10 +215,10 @@ class Run:
         rows = "".join(f"<tr><td>{html.escape(n)}</td><td>{v:.4g}</td></tr>" for n, v in self.metrics.items())
         pictures = sorted((self.folder / "figures").glob("*.png")) if self.folder else []
         shown = "".join(f'<p><img alt="{html.escape(p.stem)}" src="{_inline(p)}"></p>' for p in pictures)
-        return f"<p>{html.escape(str(self.folder or self.checkpoint))}</p><table>{rows}</table>{shown}"
+        return f"<p>{html.escape(str(self.path))}</p><table>{rows}</table>{shown}"
 
     def __repr__(self) -> str:
-        return f"<paperzoo run {self.folder or self.checkpoint}>"
+        return f"<paperzoo run {self.path}>"
 
 
 def _inline(picture: Path) -> str:

@@ -5,8 +5,10 @@ from pathlib import Path
 _packaged = Path(__file__).parent / "conf"
 CONFIG_FOLDER = _packaged if _packaged.is_dir() else Path(__file__).parent.parent / "conf"
 MODES = ("train", "test", "predict", "estimate", "prepare")
+SMOKE = "smoke"
+"""The trainer that makes anything small, and the key of what a node's values are then; no constructor takes it."""
 WEIGHTS = Path(__file__).parent / "pretrained"
-"""Trained weights that come with the code: `<paper>/<preset>.ckpt`."""
+"""Trained weights that come with the code: `<paper>/<preset>.ckpt`, named `pretrained/<paper>/<preset>`."""
 
 
 def groups() -> list[str]:
@@ -29,6 +31,12 @@ def presets() -> list[str]:
 def with_weights() -> list[str]:
     """The names of the presets whose trained weights come with the code."""
     return _names(WEIGHTS, ".ckpt")
+
+
+def weights(name: Path) -> Path | None:
+    """The file that `checkpoint=pretrained/<paper>/<preset>` means; None if the name is none of those."""
+    folder, _, preset = name.as_posix().removesuffix(".ckpt").partition("/")
+    return WEIGHTS / f"{preset}.ckpt" if folder == WEIGHTS.name and preset in with_weights() else None
 
 
 def _names(folder: Path, suffix: str) -> list[str]:

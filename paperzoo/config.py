@@ -15,12 +15,12 @@ from omegaconf.errors import OmegaConfBaseException
 from pydantic import ConfigDict, TypeAdapter
 
 from paperzoo.allowed import refused_keys, refused_name, refused_object, values
+from paperzoo.choices import SMOKE
 from paperzoo.errors import UserError
 
 T = TypeVar("T")
 
 FACTS = "facts"  # what a node of the data states for the models, and no constructor takes
-SMOKE = "smoke"  # what a node's values are with `trainer=smoke`, and no constructor takes; see `runner.smoke`
 
 
 def instantiate(node: dict[str, Any], key: str = "", **arguments: Any) -> Any:

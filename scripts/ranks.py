@@ -26,7 +26,7 @@ FAMILIES = (
     "neurosat/sr_u3_10_laptop",
     "relation_network/sort_of_clevr_laptop",
     "relation_network/physics_count",
-    "recurrent_relation_network/pretty_clevr_laptop",
+    "recurrent_relation_network/pretty_clevr",
     "recurrent_relation_network/sudoku_laptop",
 )
 

@@ -57,6 +57,7 @@ OFFERED = {
         "outputs/glow/mnist_laptop/2026-11-25_10-00-00_ab/checkpoints/best.ckpt "
     ],
     "python train.py checkpoint=outputs/glow/mnist_laptop/2026-11-25_10-00-00_ab model.wid": ["model.width="],
+    "python train.py checkpoint=pretrained/neurosat/": ["pretrained/neurosat/sr_u3_10_laptop "],
     "python -m paperzoo trainer=sm": ["smoke "],
     "python train.py experiment=glow/nobody model.": [],
     "python other.py exper": [],

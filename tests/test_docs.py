@@ -213,7 +213,7 @@ def test_links_lead_to_files(page: Path) -> None:
 @pytest.mark.parametrize("page", PAGES, ids=shown)
 def test_files_that_are_named_are_there(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
-    top = "|".join(("conf", "docs", "paperzoo", "scripts", "tests"))
+    top = "|".join(("conf", "docs", "examples", "paperzoo", "scripts", "tests"))
     named = re.findall(rf"(?<![\w/.-])((?:{top})/[\w/]+\.\w+)", text)
     beside = re.findall(r"`([\w/]+\.py)`", text) if page in (*CARDS, HOUSE) else []
     missing = [name for name in named if not (ROOT / name).exists() and name not in files(page)]

@@ -10,7 +10,8 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import RunMode
 
-from paperzoo.config import FACTS, SMOKE
+from paperzoo.choices import SMOKE
+from paperzoo.config import FACTS
 from paperzoo.module import Direction, PaperModule
 from paperzoo.reporting.about import About
 from paperzoo.reporting.results import number

@@ -21,8 +21,8 @@ from pydantic import ValidationError
 from pydantic.errors import PydanticUserError
 
 from paperzoo.allowed import place_problems
-from paperzoo.choices import MODES
-from paperzoo.config import FACTS, SMOKE, T, adapter, class_of, find_target, placed, signature, special_key_problems
+from paperzoo.choices import MODES, SMOKE
+from paperzoo.config import FACTS, T, adapter, class_of, find_target, placed, signature, special_key_problems
 from paperzoo.datamodule import PaperData
 from paperzoo.errors import UserError
 from paperzoo.module import PaperModule

@@ -16,6 +16,7 @@ import yaml
 from hydra.core.override_parser.types import Quote, QuotedString
 
 from paperzoo.allowed import is_endless, stored_problems
+from paperzoo.choices import SMOKE, WEIGHTS, weights, with_weights
 from paperzoo.errors import UserError
 from paperzoo.files import write_text
 from paperzoo.runner.damage import BEST, FOLDER, LAST
@@ -47,7 +48,8 @@ CHANGEABLE = frozenset({"optimize", "optimize_direction"})
 
 def is_volatile(key: str) -> bool:
     """Whether a key of the config is no part of a run's identity."""
-    return key in VOLATILE or (key.startswith("data.") and key.rpartition(".")[2] in MACHINE)
+    name = key.rpartition(".")[2]
+    return key in VOLATILE or name == SMOKE or (key.startswith("data.") and name in MACHINE)
 
 
 def volatile_keys(settings: Any, key: str = "") -> Iterator[str]:
@@ -192,17 +194,22 @@ def objective_value(summary: Mapping[str, Any]) -> float | None:
 
 
 def find_checkpoint(path: Path) -> Path:
-    """The checkpoint that `checkpoint=path` means: the file itself, or the best (else the last) of a run folder.
+    """The checkpoint that `checkpoint=path` means: the file itself, the best (else the last) of a run folder, or the
+    weights that come with the code under that name.
 
     Raises:
         UserError: there is none.
     """
-    if path.is_file():
-        return path
-    for name in (BEST, LAST):
-        if (path / FOLDER / name).is_file():
-            return path / FOLDER / name
+    for file in (path, path / FOLDER / BEST, path / FOLDER / LAST, weights(path)):
+        if file is not None and file.is_file():
+            return file
+    if path.parts[:1] == (WEIGHTS.name,):
+        raise UserError(f"checkpoint={path}: no such weights come with paperzoo; there are {_names_of_weights()}")
     raise UserError(f"checkpoint={path}: neither a .ckpt file nor a run folder with checkpoints/best.ckpt or last.ckpt")
+
+
+def _names_of_weights() -> str:
+    return ", ".join(f"{WEIGHTS.name}/{name}" for name in with_weights()) or "none"
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:

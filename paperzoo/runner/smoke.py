@@ -14,7 +14,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from paperzoo.config import SMOKE
+from paperzoo.choices import SMOKE
 from paperzoo.errors import UserError
 
 
