@@ -90,6 +90,11 @@ def printable(name: str) -> str:
     return name.encode(errors="backslashreplace").decode()
 
 
+def no_folder(path: Path) -> str:
+    """What is wrong with a path that was to be a folder."""
+    return "is a file; give the folder that it lies in" if path.is_file() else "there is no such folder"
+
+
 def visible_files(folder: Path) -> Iterator[Path]:
     """All files in `folder` and below, in no order: nothing hidden, linked folders too, and links to nothing.
 

@@ -28,7 +28,7 @@ from paperzoo.data.prepared.decoding import (
 from paperzoo.data.prepared.file_set import FileSet, find_place
 from paperzoo.data.prepared.own_pictures import append_own, fingerprint
 from paperzoo.errors import UserError
-from paperzoo.files import is_text, printable
+from paperzoo.files import is_text, no_folder, printable
 from paperzoo.text import read_text
 
 log = logging.getLogger(__name__)
@@ -246,7 +246,7 @@ class PublishedDomain(ImageDomain):
         if (arguments["classes"] or 0) > len(whole.classes):
             yield f"classes={arguments['classes']}: {name} has {len(whole.classes)}"
         if path is not None and not Path(path).expanduser().is_dir():
-            yield f"path={path}: there is no such folder"
+            yield f"path={path}: {no_folder(Path(path).expanduser())}"
 
 
 def convert_folder(files: Path, writer: ArrayWriter, classes: tuple[str, ...]) -> None:
@@ -294,7 +294,7 @@ class FolderDomain(ImageDomain):
     def check(cls, **arguments: Any) -> Iterator[str]:
         folder = Path(arguments["path"]).expanduser()
         if not folder.is_dir():
-            yield f"path={folder}: there is no such folder"
+            yield f"path={folder}: {no_folder(folder)}"
         elif not (names := _class_folders(folder)):
             yield f"path={folder}: has no sub-folders; put the pictures of each class into one, named after it"
         elif empty := [name for name in names if not has_pictures(folder / name)]:
@@ -330,7 +330,7 @@ class FolderTarget(ImageDomain):
     def check(cls, **arguments: Any) -> Iterator[str]:
         folder = Path(arguments["path"]).expanduser()
         if not folder.is_dir():
-            yield f"path={folder}: there is no such folder"
+            yield f"path={folder}: {no_folder(folder)}"
         elif not has_pictures(folder):
             yield f"path={folder}: no pictures (.png, .jpg, .webp, ...) in it or below"
 

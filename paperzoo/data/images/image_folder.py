@@ -14,6 +14,7 @@ from paperzoo.data.prepared.cache import ArrayCache, ArrayWriter
 from paperzoo.data.prepared.decoding import Picture, Tell, cover, decode, has_pictures, list_pictures, pixels
 from paperzoo.data.prepared.file_set import FileSet, Shape
 from paperzoo.data.prepared.own_pictures import LEFT_OUT, NAMES, REMARKS, append_own, fingerprint, noted
+from paperzoo.files import no_folder
 
 log = logging.getLogger(__name__)
 
@@ -63,7 +64,7 @@ class ImageFolder(ImageData):
         if path is None:
             yield "path: has no value; name the folder of your pictures: data.path=FOLDER"
         elif not Path(path).expanduser().is_dir():
-            yield f"path={path}: there is no such folder"
+            yield f"path={path}: {no_folder(Path(path).expanduser())}"
         elif not has_pictures(Path(path).expanduser()):
             yield f"path={path}: no pictures (.png, .jpg, .webp, ...) in this folder or below"
         if channels not in (1, 3):

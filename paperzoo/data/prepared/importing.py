@@ -13,6 +13,7 @@ from paperzoo.data.prepared.cache import BLOCK_BYTES, ArrayCache
 from paperzoo.data.prepared.file_set import FileSet
 from paperzoo.data.prepared.plain_arrays import map_array
 from paperzoo.errors import UserError
+from paperzoo.files import no_folder
 
 PARTS = ("train", "test")
 
@@ -47,7 +48,7 @@ def import_folder(name: str, folder: Path, data_root: str) -> Path:
         raise UserError(f"{name}: no such data set; there are {', '.join(sorted(sets))}")
     folder = folder.expanduser()
     if not folder.is_dir():
-        raise UserError(f"{folder}: there is no such folder")
+        raise UserError(f"{folder}: {no_folder(folder)}")
     file_set = sets[name]
     cache = file_set.cache(data_root)
     with cache.locked():

@@ -163,10 +163,12 @@ def test_a_picture_with_odd_values_is_named_in_every_run(
     [
         (None, "data.path: has no value"),
         ("nowhere", "data.path=.*nowhere: there is no such folder"),
+        ("notes.txt", "data.path=.*notes.txt: is a file; give the folder that it lies in"),
         ("", "no pictures"),
     ],
 )
 def test_a_folder_that_cannot_be_used_is_a_problem(make: Make, tmp_path: Path, path: str | None, message: str) -> None:
+    (tmp_path / "notes.txt").touch()
     problems = make.problems(ImageFolder, path=None if path is None else str(tmp_path / path), **SHAPE)
     assert len(problems) == 1
     with pytest.raises(UserError, match=message):
