@@ -51,6 +51,11 @@ class SweepJob:
         """`{metric: {value, source, direction}}`."""
         return self.config.get("published") or {}
 
+    @property
+    def measured_before(self) -> Sequence[str]:
+        """The metrics of which the preset says what was measured."""
+        return [row["metric"] for row in self.config.get("measured") or ()]
+
     def setting(self, key: str) -> str:
         """The value of a config key, or the option chosen in a group, in words that are equal if the values are."""
         found: Any = self.config
@@ -221,12 +226,15 @@ def _tested(metric: str) -> str:
 
 
 def _metrics(jobs: Iterable[SweepJob], objective: Objective | None) -> list[str]:
-    """What was optimised, what is published, the optimised on the test set; without any test metric, all of them."""
+    """What was optimised, what is published or was measured before, the optimised on the test set.
+
+    Without any test metric, all of them.
+    """
     objectives = dict.fromkeys([o.metric for o in (objective, *(job.objective for job in jobs)) if o])
     tested = [_tested(metric) for metric in objectives]
-    published = [metric for job in jobs for metric in job.published]
+    known = [metric for job in jobs for metric in (*job.published, *job.measured_before)]
     measured = dict.fromkeys(metric for job in jobs for metric in job.metrics)
-    wanted = [metric for metric in dict.fromkeys([*objectives, *published, *tested]) if metric in measured]
+    wanted = [metric for metric in dict.fromkeys([*objectives, *known, *tested]) if metric in measured]
     if any(metric.startswith("test/") for metric in wanted):
         return wanted
     return [*wanted, *(metric for metric in measured if metric.startswith("test/"))]

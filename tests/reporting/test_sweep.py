@@ -414,3 +414,17 @@ def test_a_sweep_composes_with_the_presets_that_it_names(name: str, preset: str)
         assert OmegaConf.select(config, key) is not None
     published: Any = OmegaConf.to_container(config.published, resolve=True)
     assert all(entry["value"] for entry in published.values())
+
+
+def test_what_a_preset_was_measured_by_is_shown_though_nothing_is_published_and_nothing_chose_by_it(
+    tmp_path: Path,
+) -> None:
+    values = {"val/accuracy": 0.99, "test/accuracy": 0.98, "test/accuracy_target": 0.8, "test/loss": 0.3}
+    measured = [{"metric": "test/accuracy_target", "value": 0.97, "commit": "abc"}]
+    for number in range(2):
+        write_job(
+            tmp_path, number, {"seed": str(number)}, values, {"measured": measured, "seed": number}, objective=ACCURACY
+        )
+    sweep = sweep_in(tmp_path)
+    assert sweep.metrics == ["val/accuracy", "test/accuracy_target", "test/accuracy"]
+    assert {average.row.metric for average in sweep.averages} == set(sweep.metrics)
