@@ -19,6 +19,7 @@ from paperzoo.reporting.sweep_jobs import FAILURE
 
 PAGE = "index.html"
 SUMMARY, CONFIG, REPORT, SWEEP = "summary.json", ".hydra", "report.html", "sweep.html"
+PREDICTIONS = "predictions.csv"
 DAMAGED = f"a damaged {SUMMARY}"
 FOREIGN = "no run"
 UNREADABLE = "no permission to read"
@@ -122,7 +123,7 @@ def _row(folder: Path, names: set[str], root: Path) -> RunRow | str:
         folder=printable(place.as_posix()),
         paper=paper,
         preset=preset,
-        state=_text(summary.get("status")) or _text(failure.get("status")) or "unfinished",
+        state=_text(summary.get("status")) or _text(failure.get("status")) or _without_summary(names),
         ended=_ended(summary, folder),
         metric=_text(result.get("metric")),
         direction=_text(result.get("direction")),
@@ -132,6 +133,11 @@ def _row(folder: Path, names: set[str], root: Path) -> RunRow | str:
         sweep=_link(place.parent / SWEEP) if place.parts and (folder.parent / SWEEP).is_file() else "",
         thumbnail=_thumbnail(folder, place, summary.get("figures")) if FOLDER in names else "",
     )
+
+
+def _without_summary(names: set[str]) -> str:
+    """The state of what leaves none, or has not come so far."""
+    return "answered" if PREDICTIONS in names else "unfinished"
 
 
 def _read(path: Path) -> dict[str, Any] | None:

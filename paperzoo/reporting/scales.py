@@ -52,7 +52,7 @@ def _numbers(numbers: Mapping[str, float]) -> Scale:
         return round(MARGIN + (1 - 2 * MARGIN) * share, 4)
 
     if len(numbers) <= FEW_NUMBERS:
-        marked, digits = sorted(numbers.values()), 5
+        marked, digits = sorted(numbers.values()), 4
     else:
         marked, digits = (_powers(low, high), 3) if is_log else (ticks(low, high), 6)
     marks = [(place(value), short(float(f"{value:.{digits}g}"))) for value in marked]

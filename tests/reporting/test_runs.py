@@ -70,6 +70,13 @@ def test_jobs_of_a_multirun_are_runs_and_lead_to_its_page(tmp_path: Path) -> Non
     assert (rows["2"].paper, rows["2"].preset, rows["2"].report) == ("dann", "moons", "")
 
 
+def test_a_prediction_leaves_no_summary_and_is_answered_not_unfinished(tmp_path: Path) -> None:
+    (tmp_path / "neurosat" / "sr" / "today" / ".hydra").mkdir(parents=True)
+    (tmp_path / "neurosat" / "sr" / "today" / "predictions.csv").touch()
+    (row,) = read_runs(tmp_path).rows
+    assert row.state == "answered"
+
+
 @pytest.mark.parametrize("content", ["{damaged", "[]", "null", '"text"', "[" * 100_000, b"\xff\xfe"])
 def test_what_is_damaged_or_somebody_elses_is_counted_and_left_out(tmp_path: Path, content: str | bytes) -> None:
     write_run(tmp_path / "glow" / "cifar10" / "good")
