@@ -15,6 +15,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
+from paperzoo.choices import QUIET
 from paperzoo.cli import CONFIG_FOLDER, complete_arguments, options
 from paperzoo.errors import UserError
 from paperzoo.refusals import refusal
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
 
     from paperzoo.datamodule import PaperData
     from paperzoo.module import PaperModule
-
-QUIET = ("trainer.enable_progress_bar=false", "trainer.enable_model_summary=false")
 
 Predictions = dict[str, list[Any]]
 

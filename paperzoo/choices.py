@@ -7,6 +7,8 @@ CONFIG_FOLDER = _packaged if _packaged.is_dir() else Path(__file__).parent.paren
 MODES = ("train", "test", "predict", "estimate", "prepare")
 SMOKE = "smoke"
 """The trainer that makes anything small, and the key of what a node's values are then; no constructor takes it."""
+QUIET = ("trainer.enable_progress_bar=false", "trainer.enable_model_summary=false")
+"""What is typed so that a run draws nothing."""
 WEIGHTS = Path(__file__).parent / "pretrained"
 """Trained weights that come with the code: `<paper>/<preset>.ckpt`, named `pretrained/<paper>/<preset>`."""
 

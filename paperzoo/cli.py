@@ -20,14 +20,13 @@ from paperzoo import completion
 from paperzoo import help as lists
 from paperzoo.allowed import HYDRA_CALLBACKS
 from paperzoo.choices import CONFIG_FOLDER, options, presets
-from paperzoo.errors import UserError, report_user_error
+from paperzoo.errors import EXIT_USER_ERROR, UserError, report_user_error
 from paperzoo.files import REFUSALS, is_text, printable
 from paperzoo.refusals import refusal
 from paperzoo.runner import hydra_nodes
 from paperzoo.runner.folder import latest_run, quoted, quoted_path, run_name
 
 DEFAULT_EXPERIMENT = "glow/digits_laptop"
-EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
 PROCESS_ID = secrets.token_hex(4)  # tells apart runs that were started in the same second
 

@@ -2,6 +2,8 @@
 
 import sys
 
+EXIT_USER_ERROR = 2
+
 
 class UserError(Exception):
     """One or more problems that the user can mend, shown together.

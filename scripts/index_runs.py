@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from paperzoo.errors import UserError, report_user_error
+from paperzoo.errors import EXIT_USER_ERROR, UserError, report_user_error
 from paperzoo.reporting.runs import write_index
 
 
@@ -15,7 +15,7 @@ def main() -> int:
         page, runs = write_index(parser.parse_args().folder)
     except UserError as error:
         report_user_error(error)
-        return 2
+        return EXIT_USER_ERROR
     print(f"{page}: {runs.in_words}")
     return 0
 

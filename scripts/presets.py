@@ -11,8 +11,7 @@ from itertools import groupby
 from typing import Any
 
 from paperzoo.choices import CONFIG_FOLDER, options, presets, with_weights
-from paperzoo.cli import EXIT_USER_ERROR
-from paperzoo.errors import UserError, report_user_error
+from paperzoo.errors import EXIT_USER_ERROR, UserError, report_user_error
 from paperzoo.help import paper
 from paperzoo.reporting.presets import Composed, composed, head
 from paperzoo.reporting.results import ARROWS, budget, number

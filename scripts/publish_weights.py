@@ -21,7 +21,7 @@ sys.path.insert(0, str(ROOT))
 import paperzoo  # noqa: E402
 from paperzoo.choices import WEIGHTS, presets  # noqa: E402
 from paperzoo.config import plain  # noqa: E402
-from paperzoo.errors import UserError, report_user_error  # noqa: E402
+from paperzoo.errors import EXIT_USER_ERROR, UserError, report_user_error  # noqa: E402
 from paperzoo.reporting.results import flat  # noqa: E402
 from paperzoo.runner.checkpoints import AtomicCheckpointIO  # noqa: E402
 from paperzoo.runner.folder import (  # noqa: E402
@@ -77,14 +77,13 @@ def publish(run: Path, few: list[str]) -> Path:
     unpublished = run / f"{target.stem}.ckpt"
     try:
         write(content, unpublished)
-        measured = paperzoo.load(unpublished).test(*few)
+        content[PROVENANCE]["check"] = {"overrides": few, "metrics": paperzoo.load(unpublished).test(*few)}
+        write(content, unpublished)
+        if (size := unpublished.stat().st_size) > LARGEST:
+            raise UserError(f"{run}: {size / 1e6:.1f} MB of weights; at most {LARGEST / 1e6:.0f} MB come with the code")
     finally:
         unpublished.unlink(missing_ok=True)
-    content[PROVENANCE]["check"] = {"overrides": few, "metrics": measured}
     write(content, target)
-    if (size := target.stat().st_size) > LARGEST:
-        target.unlink()
-        raise UserError(f"{run}: {size / 1e6:.1f} MB of weights; at most {LARGEST / 1e6:.0f} MB come with the code")
     return target
 
 
@@ -96,7 +95,7 @@ def small(weights: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def of_anyone(trained: dict[str, Any], preset: str, run: Path) -> str:
-    """The config of a run as text: the folders are those of anyone, what is known of its numbers is what is now.
+    """The config of a run as text, as the preset composes it now: what may differ is of the machine or about numbers.
 
     Raises:
         UserError: the preset, as it is now, is another config.
@@ -107,11 +106,7 @@ def of_anyone(trained: dict[str, Any], preset: str, run: Path) -> str:
     default = plain(composed)
     if changed := differences(trained, default):
         raise UserError(*(f"{run}: is not what {preset} says: {difference}" for difference in changed))
-    now = {**trained, "published": flat(default["published"]), "measured": default["measured"]}
-    text = yaml.safe_dump(now, sort_keys=False)
-    for key in ("data_root", "output_root"):
-        text = text.replace(str(trained[key]), default[key])
-    return text
+    return yaml.safe_dump({**default, "published": flat(default["published"])}, sort_keys=False)
 
 
 def main() -> None:
@@ -131,7 +126,7 @@ def main() -> None:
             print(f"wrote {path.relative_to(ROOT)}: {path.stat().st_size / 1e6:.2f} MB")
     together = sum(path.stat().st_size for path in WEIGHTS.rglob("*.ckpt"))
     print(f"together: {together / 1e6:.1f} MB of at most {LARGEST_TOGETHER / 1e6:.0f}")
-    sys.exit(2 if failed else 0)
+    sys.exit(EXIT_USER_ERROR if failed else 0)
 
 
 if __name__ == "__main__":

@@ -27,12 +27,12 @@ from omegaconf import OmegaConf
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
-from paperzoo.cli import CONFIG_FOLDER, EXIT_USER_ERROR, presets  # noqa: E402
+from paperzoo.choices import CONFIG_FOLDER, QUIET, presets  # noqa: E402
+from paperzoo.errors import EXIT_USER_ERROR  # noqa: E402
 from paperzoo.runner.smoke import settle_smoke  # noqa: E402
 
 MOST_CPU_SECONDS = 120.0  # a minute of two cores
 MOST_MEMORY = 4 * 2**30
-QUIET = ("trainer.enable_progress_bar=false", "trainer.enable_model_summary=false")
 ABSENT = re.compile(r"import_data\.py|cannot be downloaded|data\.download=false|download")
 
 

@@ -22,7 +22,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from paperzoo.cli import CONFIG_FOLDER, complete_arguments, options
 from paperzoo.config import class_of
-from paperzoo.errors import UserError, report_user_error
+from paperzoo.errors import EXIT_USER_ERROR, UserError, report_user_error
 from paperzoo.files import write_text
 from paperzoo.module import PaperModule
 from paperzoo.refusals import refusal
@@ -158,7 +158,7 @@ def main() -> int:
         write_text(arguments.file, yaml.safe_dump(known, sort_keys=False))
     except UserError as error:
         report_user_error(error)
-        return 2
+        return EXIT_USER_ERROR
     print(f"wrote {arguments.file}; begin it here: wandb sweep {arguments.file}, then the command that it prints")
     return 0
 

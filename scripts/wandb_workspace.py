@@ -19,7 +19,7 @@ from wandb_workspaces.workspaces import Metric, RunsetSettings, Section, Workspa
 
 from paperzoo.cli import complete_arguments
 from paperzoo.config import class_of
-from paperzoo.errors import UserError, report_user_error
+from paperzoo.errors import EXIT_USER_ERROR, UserError, report_user_error
 from paperzoo.module import PaperModule
 from paperzoo.reporting.results import Objective, number
 from paperzoo.runner.objective import judged_by
@@ -96,11 +96,11 @@ def main() -> int:
         saved = workspace(arguments.overrides, entity or "", arguments.project).save()
     except UserError as error:
         report_user_error(error)
-        return 2
+        return EXIT_USER_ERROR
     except (wandb.errors.Error, OSError) as error:
         said = str(error).splitlines()[0]
         report_user_error(UserError(f"W&B: the dashboard cannot be saved ({said}); wandb login, or --entity NAME"))
-        return 2
+        return EXIT_USER_ERROR
     print(f"{saved.name}: {saved.url}")
     return 0
 

@@ -13,10 +13,10 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import open_dict
 
+from paperzoo.choices import QUIET
 from paperzoo.cli import CONFIG_FOLDER, complete_arguments
 
 ROOT = Path(__file__).parent.parent
-QUIET = ("trainer.enable_progress_bar=false", "trainer.enable_model_summary=false")
 
 # Sums depend on the number of threads, in the last bit. Here, because `paperzoo.runner.build` reads it when imported.
 torch.set_num_threads(1)

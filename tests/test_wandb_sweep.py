@@ -11,8 +11,9 @@ import yaml
 from hydra.core.global_hydra import GlobalHydra
 from wandb.sdk.launch.sweeps.utils import create_sweep_command_args
 
+from paperzoo.choices import QUIET
 from paperzoo.errors import UserError
-from tests.conftest import QUIET, ROOT, RunJob
+from tests.conftest import ROOT, RunJob
 
 pytest.importorskip("hydra_plugins.hydra_optuna_sweeper")
 sys.path.append(str(ROOT / "scripts"))

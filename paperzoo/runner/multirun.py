@@ -13,14 +13,13 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict, read_write
 
-from paperzoo.errors import UserError, report_user_error
+from paperzoo.errors import EXIT_USER_ERROR, UserError, report_user_error
 from paperzoo.files import write_text
 from paperzoo.runner.commands import resume_command
 from paperzoo.runner.folder import MULTIRUN, STORAGE, into_sweep_folder
 from paperzoo.runner.starting import make_own
 
 EXIT_JOBS_FAILED = 1
-EXIT_USER_ERROR = 2
 TRACEBACK = "traceback.txt"  # of a job that failed for a reason that is not the user's
 
 

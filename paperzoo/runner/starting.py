@@ -15,12 +15,11 @@ from filelock import FileLock, Timeout
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
-from paperzoo.errors import UserError, report_user_error
+from paperzoo.errors import EXIT_USER_ERROR, UserError, report_user_error
 from paperzoo.files import REFUSALS, atomically
 from paperzoo.runner.folder import has_begun, quoted
 
 LOCK, HOLDER = ".lock", ".lock_holder"
-EXIT_USER_ERROR = 2
 ORPHANS_LIVE = 20  # seconds: workers of a killed process hold what it held until they notice
 
 RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK")

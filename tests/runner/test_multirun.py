@@ -16,6 +16,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 import paperzoo.runner.run
+from paperzoo.choices import QUIET
 from paperzoo.cli import CONFIG_FOLDER
 from paperzoo.errors import UserError
 from paperzoo.reporting.sweep_jobs import read_jobs
@@ -25,7 +26,6 @@ from paperzoo.runner.planned import planned, settle_multirun
 from tests.conftest import CommandLine
 
 TINY = ("model=glow", "data=digits", "model.levels=2", "model.depth=1", "model.width=8", "trainer=smoke")
-QUIET = ("trainer.enable_progress_bar=false", "trainer.enable_model_summary=false")
 OPTUNA = {
     "_target_": "hydra_plugins.hydra_optuna_sweeper.optuna_sweeper.OptunaSweeper",
     "direction": "minimize",

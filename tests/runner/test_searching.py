@@ -10,12 +10,13 @@ from hydra.core.utils import JobReturn, JobStatus
 from hydra.types import RunMode
 from omegaconf import OmegaConf
 
+from paperzoo.choices import QUIET
 from paperzoo.errors import UserError
 from paperzoo.reporting.sweep_jobs import read_jobs
 from paperzoo.runner.pruned import PRUNED, PrunedError
 from paperzoo.runner.storage import SEARCH, open_storage, storage_of
 from paperzoo.runner.trial import Pruning, trial_of
-from tests.conftest import QUIET, CommandLine
+from tests.conftest import CommandLine
 from tests.tiny_training import TinyData, tiny_model, tiny_trainer
 
 optuna = pytest.importorskip("optuna")
